@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as of_hypothesis
 
-from gst_jobflow.base.settings import Project
+from gst_jobflow.base.settings import CORES_VARIABLE, Project
 from gst_jobflow.cli.common import set_global_options
 
 if TYPE_CHECKING:
@@ -103,9 +103,14 @@ _SET_BY_COMMANDS = (*_SETTINGS, "PMG_VASP_PSP_DIR", "CP2K_DATA_DIR")
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_settings_from_outside() -> Iterator[None]:
-    """Tests do not see the project or settings of the shell that they are started from."""
+    """Tests do not see the project or settings of the shell that they are started from, and use one core each.
+
+    Several processes test at once, and ranks of MPI whose cores are taken wait for each other and turn.
+    """
     kept = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(_SETTINGS)}
+    os.environ[CORES_VARIABLE] = "1"
     yield
+    del os.environ[CORES_VARIABLE]
     os.environ.update(kept)
 
 

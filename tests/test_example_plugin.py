@@ -97,7 +97,27 @@ def test_a_kind_of_potentials_of_the_plugin_is_fitted_evaluated_and_run(gst, pro
     assert quenched.state == "finished" and quenched.potential_id == potential.id
     (study,) = results.find(Study, {"kind": "robustness"})
     assert study.table[0]["runs"] == 2 and "error" not in study.table[0]["outcomes"]
+    _what_only_ace_has_is_refused_with_a_way_out(gst, tmp_path)
     _is_shown_and_exported_but_not_run_without_the_package(gst, tmp_path)
+
+
+def _what_only_ace_has_is_refused_with_a_way_out(gst, tmp_path: Path) -> None:
+    (tmp_path / "halt.yaml").write_text("halt_gamma: 30\ncompositions: [Sb2Te3]\n")
+    graded = "pairs is morse: only ACE has active sets"
+    for words, why, fix in (
+        (
+            ("submit", "cycle", "mushroom", "--potential", "pairs", "--programme", "mushroom-small"),
+            graded,
+            "--no-gamma",
+        ),
+        (("structures", "gamma", "--potential", "pairs", "-w", "n_atoms=20"), graded, "structures sample"),
+        (("structures", "select", "--gamma", "2:25", "--potential", "pairs", "-w", "n_atoms=20"), graded, "sample"),
+        (("submit", "robustness", "pairs", "--config", "halt.yaml"), graded, "leave halt_gamma out"),
+        (("submit", "fit", "pairs", "--model", "morse", "--ensemble", 3), "--ensemble: for ACE fits only", "seed=2"),
+        (("submit", "fit", "pairs", "--parent", "pairs", "--upfit", 0.1), "is morse, not ACE", "from an ACE potential"),
+    ):
+        said = gst(*words, code=1)
+        assert why in said and fix in said and "Traceback" not in said, said
 
 
 def _is_shown_and_exported_but_not_run_without_the_package(gst, tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 TagOption = Annotated[list[str] | None, typer.Option("--tag", help="Tag for the structures (repeatable).")]
 IterationOption = Annotated[int, typer.Option("--iteration", min=0, help="Iteration of the training protocol.")]
 
+_SECONDS_BETWEEN_LINES = 5.0
+
 
 @dataclass(frozen=True)
 class GlobalOptions:
@@ -218,6 +220,32 @@ def complain(message: str, fix: str = "") -> None:
     say(f"error: {message}" + (f"\n  → {fix}" if fix else ""))
 
 
+@dataclass
+class _ProgressLines:
+    """Progress in lines: one every few seconds, and the last state of whatever had a line before."""
+
+    percent: bool
+    said: float
+    what: str = ""
+    had_line: bool = False
+    unsaid: str = ""
+
+    def show(self, what: str, done: int, total: int) -> None:
+        if what != self.what:
+            self.end()
+            self.what = what
+        share = f", {100 * done / total:.0f} %" if total else ""
+        self.unsaid = f"{what}{share}" if self.percent else f"{what}: {done} of {total}"
+        if time.monotonic() - self.said > _SECONDS_BETWEEN_LINES:
+            say(self.unsaid)
+            self.said, self.had_line, self.unsaid = time.monotonic(), True, ""
+
+    def end(self) -> None:
+        if self.had_line and self.unsaid:
+            say(self.unsaid)
+        self.had_line, self.unsaid = False, ""
+
+
 @contextmanager
 def progress_line(*, percent: bool = False) -> Iterator[Callable[[str, int, int], None]]:
     """Show progress: a bar on a terminal, else a line every few seconds; call it with text, number done and total.
@@ -229,15 +257,9 @@ def progress_line(*, percent: bool = False) -> Iterator[Callable[[str, int, int]
     """
     said = time.monotonic()
     if not sys.stderr.isatty():
-
-        def line(what: str, done: int, total: int) -> None:
-            nonlocal said
-            if time.monotonic() - said > 5:
-                said = time.monotonic()
-                share = f", {100 * done / total:.0f} %" if total else ""
-                say(f"{what}{share}" if percent else f"{what}: {done} of {total}")
-
-        yield line
+        lines = _ProgressLines(percent, said)
+        yield lines.show
+        lines.end()
         return
     from rich.console import Console
     from rich.markup import escape

@@ -41,7 +41,7 @@ def command(
         typer.Option("--backend", "--labels", help="tblite (default; semi-empirical, minutes) or cp2k (PBE, an hour)."),
     ] = None,
     size: Annotated[
-        str | None, typer.Option(help="standard (default; about ten minutes on two cores) or tiny (a few minutes).")
+        str | None, typer.Option(help="standard (default; about five minutes on two cores) or tiny (quicker).")
     ] = None,
     workers: Annotated[int | None, typer.Option("--workers", "-n", min=1, help="Local worker processes.")] = None,
     new: Annotated[bool, typer.Option("--new", help="Start a new demo beside the existing one.")] = False,

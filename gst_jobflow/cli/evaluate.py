@@ -13,8 +13,7 @@ from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_t
 from gst_jobflow.documents import Dataset, Potential
 from gst_jobflow.evaluation.evaluate import evaluate
 from gst_jobflow.evaluation.labels import of_dataset, of_query
-from gst_jobflow.report.pages.study import build_page, check_place
-from gst_jobflow.report.words import file_name
+from gst_jobflow.report.pages.study import build_page, check_place, page_of
 from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import get_located
 
@@ -34,7 +33,7 @@ def command(
     speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Time all of them on one rank.")] = True,
     name: Annotated[str, typer.Option(help="Name of the study that keeps the result.")] = "",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The page; default: reports/NAME.html in the project.")
+        Path | None, typer.Option("--output", "-o", help="The page; default: reports/NAME-ID.html in the project.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -53,7 +52,7 @@ def command(
     # an evaluation is stored even if its page fails, so refuse a bad place before
     check_place(output or project.root / "reports" / "evaluation.html")
     study = evaluate(results, project.settings, chosen, labels, name=name, with_speed=speed, cores=cores(), tell=say)
-    target = output or project.root / "reports" / f"{file_name(study.name, study.id)}.html"
+    target = output or page_of(project.root, study)
     build_page(results, "study", study.id, target)
     if as_json:
         print_json({"study_id": study.id, "page": str(target), "rows": study.table})

@@ -99,7 +99,8 @@ def check_model(
     if model != "ace" and (ace_only := [option for option, is_given in given.items() if is_given]):
         raise InputError(
             f"{', '.join(ace_only)}: for ACE fits only",
-            f"gst submit fit --model {model} --show-config prints its fields",
+            f"leave out what {model} lacks; --option sets its fields, e.g. seed=2 for another fit, and "
+            f"gst submit fit --model {model} --show-config prints them",
         )
 
 

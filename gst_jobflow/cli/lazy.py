@@ -64,12 +64,36 @@ class LazyGroup(TyperGroup):
             ctx.fail(f"No such command '{args[0]}': {nearest(args[0], self.list_commands(ctx))}")
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; of an option that belongs before it, say where it goes."""
+        try:
+            return super().invoke(ctx)
+        except Exception as err:
+            # typer brings a click of its own, so the class has no one place
+            if ctx.parent is None and type(err).__name__ == "NoSuchOption":
+                _tell_place(err)
+            raise
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the sections of `--help` without importing a command."""
         widest = max(map(len, self.list_commands(ctx)))
         for title, commands in self.sections.items():
             with formatter.section(title):
                 formatter.write_dl([(name.ljust(widest), text) for name, text in commands.items()])
+
+
+def _tell_place(err: Any) -> None:
+    """Add to the error of an unknown option where it goes, if a group above the command has it."""
+    group = err.ctx.parent
+    while group is not None:
+        for option in group.command.params:
+            if err.option_name in option.opts:
+                value = "" if option.is_flag else " …"
+                command = err.ctx.command_path.removeprefix(group.command_path)
+                err.message += f". It goes before the command: {group.command_path} {err.option_name}{value}{command}"
+                err.possibilities = None
+                return
+        group = group.parent
 
 
 def load(package: str, name: str) -> Any:

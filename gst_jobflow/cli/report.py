@@ -14,8 +14,7 @@ from gst_jobflow.report.catalogue.everything import draw_everything
 from gst_jobflow.report.catalogue.write import FORMATS
 from gst_jobflow.report.pages.index import build_index
 from gst_jobflow.report.pages.links import INDEX
-from gst_jobflow.report.pages.study import build_page, check_place
-from gst_jobflow.report.words import file_name
+from gst_jobflow.report.pages.study import build_page, check_place, page_of
 from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import get_located
 
@@ -29,7 +28,7 @@ Which = Annotated[
     str, typer.Argument(metavar="ID|NAME", help="Id, at least its first 6 characters, or the name of the document.")
 ]
 Output = Annotated[
-    Path | None, typer.Option("--output", "-o", help="File to write; default: reports/NAME.html in the project.")
+    Path | None, typer.Option("--output", "-o", help="File to write; default: reports/NAME-ID.html in the project.")
 ]
 
 
@@ -81,6 +80,6 @@ def _report(kind: str, which: str, output: Path | None) -> None:
     project = open_project()
     results = Results.open(project)
     found = get_located(results, _MODELS[kind], which)
-    target = output or project.root / "reports" / f"{file_name(found.name, found.id)}.html"
+    target = output or page_of(project.root, found)
     check_place(target)
     typer.echo(build_page(results, kind, found.id, target))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,8 @@ def prepare(
     fit_of: Callable[[tuple[str, ...]], FitConfig],
     overrides: SearchOverrides,
     name: str,
-) -> tuple[Flow, str]:
-    """Check a new search, store its study, and return its flow and description.
+) -> tuple[Flow, str, Callable[[], object]]:
+    """Check a new search; return its flow, its description, and a function that stores its study.
 
     Parameters
     ----------
@@ -70,9 +71,9 @@ def prepare(
     plan, fit = _plan(preset, space, fit_of(tuple(dataset.elements)), overrides)
     check_dataset(dataset, fit)
     maker = HyperoptMaker(plan=plan, fit=fit, name=name)
-    results.add(maker.study(dataset.id))
+    store = partial(results.add, maker.study(dataset.id))
     what = f"search {maker.study_id}: {counted(plan.n_fits, 'fit')} to dataset {dataset.name}, {plan.at_once} at once"
-    return maker.make(), what
+    return maker.make(dataset_id=dataset.id), what, store
 
 
 def _plan(
@@ -91,8 +92,10 @@ def _plan(
     return checked(plans.SearchPlan, overrides.over(plan.model_dump(mode="json"))), fit
 
 
-def go_on(results: Results, study_id: str, overrides: SearchOverrides, others: Sequence[Any]) -> tuple[Flow, str]:
-    """Continue a search that ended or was cancelled.
+def go_on(
+    results: Results, study_id: str, overrides: SearchOverrides, others: Sequence[Any]
+) -> tuple[Flow, str, Callable[[], object]]:
+    """Continue a search that ended or was cancelled; return what `prepare` does.
 
     Raises
     ------
@@ -104,7 +107,9 @@ def go_on(results: Results, study_id: str, overrides: SearchOverrides, others: S
     study = get_located(results, Study, study_id)
     if study.kind != "hyperopt":
         raise InputError(f"study {study_id} is of kind {study.kind}", "gst query studies -w kind=hyperopt")
-    plan = reopen(results, study, overrides.fits or len(study.table))
+    n_fits = overrides.fits or len(study.table)
+    plan = reopen(results, study, n_fits, store=False)
     maker = HyperoptMaker(plan=plan, fit=base_fit(study), name=study.name, study_id=study.id)
     done = [row["trial"] for row in study.table if row["state"] in ENDED]
-    return maker.make(done), f"search {study.id}: {counted(plan.n_fits - len(done), 'more fit')}"
+    flow, what = maker.make(done, study.plan["dataset_id"]), counted(plan.n_fits - len(done), "more fit")
+    return flow, f"search {study.id}: {what}", partial(reopen, results, study, n_fits)

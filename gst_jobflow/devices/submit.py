@@ -21,6 +21,7 @@ from gst_jobflow.devices.operations import PROFILES_ARE_OURS, OperationOnCell, R
 from gst_jobflow.devices.programme import CyclePlan
 from gst_jobflow.documents import Potential
 from gst_jobflow.dynamics.disk import check_disk, forecast_bytes
+from gst_jobflow.dynamics.potential_files import check_graded
 from gst_jobflow.dynamics.stages import Protocol
 from gst_jobflow.launch.workflow import jobs_of
 from gst_jobflow.store import Results
@@ -129,11 +130,8 @@ def _pulse_lines(operations: Sequence[OperationOnCell], n_mobile: int) -> list[s
 
 def _check_gamma(plan: CyclePlan, potential: Potential) -> None:
     graded = any(plan.output_of(one.operation.output).gamma_every for one in plan.planned())
-    if graded and not (potential.artifacts.asi and potential.artifacts.yaml):
-        raise InputError(
-            f"potential {potential.id} has no active set, which gamma needs",
-            "use a potential that was fitted here, or run without gamma: --no-gamma",
-        )
+    if graded:
+        check_graded(potential, "run without gamma: --no-gamma; or use an ACE potential that was fitted here")
 
 
 def _check_disk(

@@ -80,6 +80,19 @@ def check_knows_elements(potential: Potential, elements: Iterable[str], fix: str
         )
 
 
+def check_graded(potential: Potential, fix: str) -> None:
+    """Refuse a potential without extrapolation grades.
+
+    Raises
+    ------
+    InputError
+        It has no active set; `fix` is the way out.
+    """
+    if potential.artifacts.yaml is None or potential.artifacts.asi is None:
+        why = "has no active set" if potential.kind == "ace" else f"is {potential.kind}: only ACE has active sets"
+        raise InputError(f"potential {potential.name} {why}, which extrapolation grades (gamma) need", fix)
+
+
 def link_potential(results: Results, potential: Potential, directory: Path) -> PotentialFiles:
     """Link the files of a potential that LAMMPS reads into `directory`.
 

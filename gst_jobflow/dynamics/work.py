@@ -6,7 +6,7 @@ import statistics
 from dataclasses import dataclass
 
 from gst_jobflow.base.words import counted
-from gst_jobflow.documents import Trajectory
+from gst_jobflow.documents import Potential, Trajectory
 from gst_jobflow.dynamics.deck import Output
 from gst_jobflow.dynamics.disk import forecast_bytes
 from gst_jobflow.dynamics.stages import Protocol
@@ -95,7 +95,7 @@ def measured_speed(potential_id: str, allotment: Allotment) -> MeasuredSpeed | N
         wanted = {**where, "us_per_atom_step": {"$gt": 0}, "cost.cores": {"$gt": 0}}
         found = list(results.database["trajectories"].find(wanted).sort("created_at", -1).limit(_NEWEST))
         runs = [Trajectory.model_validate(run) for run in found]
-        here = [run for run in runs if _was_queued(results, run) == allotment.queued]
+        here = [run for run in runs if was_queued(results, run) == allotment.queued]
         for chosen, place in ((here, f"profile {allotment.profile}"), (runs, "another profile")):
             if chosen:
                 return _speed(chosen, f"{counted(len(chosen), 'run')} of {words} on {place}")
@@ -112,6 +112,7 @@ def _speed(runs: list[Trajectory], basis: str) -> MeasuredSpeed:
     return MeasuredSpeed(statistics.median(core_us), statistics.median(frames) if frames else None, basis)
 
 
-def _was_queued(results: Results, run: Trajectory) -> bool:
+def was_queued(results: Results, run: Trajectory | Potential) -> bool:
+    """Return whether the job that made a document waited in a queue, as its attempt tells."""
     where = {"job_uuid": run.job_uuid, "slurm_job_id": {"$ne": None}}
     return bool(run.job_uuid) and results.database["attempts"].find_one(where, {"_id": 1}) is not None

@@ -11,7 +11,7 @@ from gst_jobflow.dynamics.deck import PotentialFiles
 from gst_jobflow.fitting import parse
 from gst_jobflow.fitting.active_set import grade_training_set
 from gst_jobflow.fitting.config import FitConfig
-from gst_jobflow.fitting.engine import FinishedFit, FitData
+from gst_jobflow.fitting.engine import FinishedFit, FitData, held_out
 from gst_jobflow.fitting.files import REQUEST_FILE
 from gst_jobflow.fitting.lammps_check import check_and_time, check_in_lammps
 from gst_jobflow.fitting.progress import how_it_ended
@@ -51,10 +51,9 @@ class AceEngine:
         predictions = parse.read_predictions(files.directory)
         ending = how_it_ended(files.directory)
         summary = parse.count_functions(files.yaml)
-        split = "test" if "test" in predictions else "train"
         checks = check_and_time(
             self.settings,
-            lambda engine: check_in_lammps(engine, files, getattr(data, split), predictions[split]),
+            lambda engine: check_in_lammps(engine, files, *held_out(data, predictions)),
             PotentialFiles(yace=str(files.yace), elements=list(summary.elements)) if measure_speed else None,
         )
         return FinishedFit(

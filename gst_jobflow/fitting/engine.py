@@ -125,6 +125,12 @@ class PluginEngine(PluginKind, Protocol):
         """Fit in `directory`; energies are relative to the reference energies of `data`."""
 
 
+def held_out(data: FitData, predictions: Mapping[str, Predictions]) -> tuple[Sequence[LabelledStructure], Predictions]:
+    """Return the structures to check a potential with and their predictions: the test set, else the training set."""
+    split = "test" if "test" in predictions else "train"
+    return getattr(data, split), predictions[split]
+
+
 def predictions_of(predict: Callable[[Sequence[Atoms]], Predicted], data: FitData) -> dict[str, Predictions]:
     """Return predictions beside labels for each split that is not empty."""
     found = {}

@@ -106,6 +106,8 @@ def render_grace_input(config: GraceConfig, iterations: int) -> dict[str, Any]:
             "batch_size": config.batch_size,
             "jit_compile": config.jit,
             "checkpoint_freq": CHECKPOINT_EVERY,
+            # each under a name of its own: gracemaker does not replace a checkpoint in one step
+            "save_all_regular_checkpoints": True,
             "train_max_n_buckets": 1,
             "progressbar": False,
         },

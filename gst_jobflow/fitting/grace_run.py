@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,10 @@ from gst_jobflow.fitting.grace import GraceConfig
 from gst_jobflow.fitting.parse import compare_rmse
 from gst_jobflow.fitting.programs import run_pacemaker
 from gst_jobflow.fitting.run import check_elements, check_elements_are_trained
+
+_EACH = "checkpoint.epoch_"
+# the magic number that ends a table of TensorFlow (tensorflow/core/lib/io/format.h)
+_END_OF_INDEX = (0xDB4775248B80FB57).to_bytes(8, "little")
 
 
 @dataclass(frozen=True)
@@ -76,39 +80,60 @@ def run_grace(
     train = weighted(train, config.weights, config.seed)
     check_elements_are_trained(train, test)
     done_file, model = directory / grace.DONE_FILE, grace.folder(directory, config.seed) / "FS_model.yaml"
-    before, spent_s = _interrupted(directory, config, [item.label_id for item in train])
+    before, spent_s, restart = _interrupted(directory, config, [item.label_id for item in train])
     if not done_file.is_file():
         write_pckl(grace.with_weights(to_dataframe(train, reference_energies)), directory / TRAIN_FILE)
         left = max(1, config.maxiter - before)
         (directory / INPUT_FILE).write_text(to_yaml(grace.render_grace_input(config, left)))
         _write_request(directory, config, train, before, spent_s)
         begin = time.monotonic()
-        command: list[str | Path] = [program, "-sf", *(["-rl"] if before else []), INPUT_FILE]
-        run_pacemaker(runner, command, directory, grace.OUTPUT_FILE, config.gpu)
+        run_pacemaker(runner, [program, "-sf", *restart, INPUT_FILE], directory, grace.OUTPUT_FILE, config.gpu)
         if not model.is_file():
             raise RunError(
                 f"gracemaker wrote no {model.name}", f"see {directory / grace.OUTPUT_FILE}", "missing_output"
             )
         spent_s += time.monotonic() - begin
         done_file.write_text(json.dumps({"wall_s": spent_s}))
+        for path in _checkpoints(directory, config).glob(f"{_EACH}*"):
+            path.unlink()
     output = (directory / grace.OUTPUT_FILE).read_text(errors="replace")
     return GraceFiles(directory, model, output, float(json.loads(done_file.read_text())["wall_s"]))
 
 
-def _interrupted(directory: Path, config: GraceConfig, names: list[str]) -> tuple[int, float]:
-    """Return the iterations that can be continued from, and the seconds that they took."""
+def _interrupted(directory: Path, config: GraceConfig, names: list[str]) -> tuple[int, float, list[str]]:
+    """Return the iteration of the newest whole checkpoint, the seconds until then, and the options to continue it."""
     path = directory / GRACE_REQUEST_FILE
     if not path.is_file():
-        return 0, 0.0
+        return 0, 0.0, []
     request = json.loads(path.read_text())
     if request["config"] != config.model_dump(mode="json") or request["names"] != names:
         raise InputError(f"{directory} holds another fit", "fit in an empty directory")
-    rows = grace.read_grace_rows(directory, config.seed)
-    written = grace.folder(directory, config.seed) / "checkpoints" / "checkpoint.index"
-    if not rows or not written.is_file():
-        return 0, float(request["wall_s_before"])
-    last = int(rows[-1]["epoch"]) // grace.CHECKPOINT_EVERY * grace.CHECKPOINT_EVERY
-    return last, float(request["wall_s_before"]) + max(0.0, written.stat().st_mtime - path.stat().st_mtime)
+    spent_s = float(request["wall_s_before"])
+    for iteration, index, options in _restarts(directory, config):
+        if iteration and _is_whole(index):
+            return iteration, spent_s + max(0.0, index.stat().st_mtime - path.stat().st_mtime), options
+    return 0, spent_s, []
+
+
+def _restarts(directory: Path, config: GraceConfig) -> Iterator[tuple[int, Path, list[str]]]:
+    """Yield iteration, index and options of each checkpoint, newest first."""
+    folder = _checkpoints(directory, config)
+    numbers = [int(path.stem.rpartition("_")[2]) for path in folder.glob(f"{_EACH}*.index")]
+    for number in sorted(numbers, reverse=True):
+        yield number, folder / f"{_EACH}{number}.index", ["-rs", f".epoch_{number}"]
+    # earlier versions kept only the newest
+    if not numbers and (rows := grace.read_grace_rows(directory, config.seed)):
+        last = int(rows[-1]["epoch"]) // grace.CHECKPOINT_EVERY * grace.CHECKPOINT_EVERY
+        yield last, folder / "checkpoint.index", ["-rl"]
+
+
+def _checkpoints(directory: Path, config: GraceConfig) -> Path:
+    return grace.folder(directory, config.seed) / "checkpoints"
+
+
+def _is_whole(index: Path) -> bool:
+    """Return whether a checkpoint was written to its end; TensorFlow writes its index last."""
+    return index.is_file() and index.read_bytes().endswith(_END_OF_INDEX)
 
 
 def _write_request(

@@ -26,6 +26,7 @@ from gst_jobflow.fitting.grace import GraceConfig
 from gst_jobflow.fitting.grace_engine import GraceEngine
 from gst_jobflow.fitting.in_time import fit_in_time
 from gst_jobflow.fitting.plugin_engine import PluginFitEngine
+from gst_jobflow.fitting.work import FitWork
 from gst_jobflow.store import Results
 from gst_jobflow.store.context import continuation, job_deadline, job_results, job_uuid, work_directory
 
@@ -65,6 +66,10 @@ class FitMaker(Maker):
     tags: list[str] = field(default_factory=list)
     measure_speed: bool = True
     plugin: str = ""
+
+    def work(self, dataset_id: str, parent_id: str | None = None) -> FitWork:
+        """Return the fit of :meth:`make`."""
+        return FitWork(self.config, dataset_id, self.plugin)
 
     @job
     def make(self, dataset_id: str, parent_id: str | None = None) -> dict[str, Any]:

@@ -16,7 +16,15 @@ from gst_jobflow.base.settings import Settings
 from gst_jobflow.dynamics.deck import PotentialFiles
 from gst_jobflow.dynamics.potential_files import GROUP, plugin_kind
 from gst_jobflow.evaluation.predict import by_calculator
-from gst_jobflow.fitting.engine import FinishedFit, FitData, PluginConfig, PluginEngine, PluginFit, predictions_of
+from gst_jobflow.fitting.engine import (
+    FinishedFit,
+    FitData,
+    PluginConfig,
+    PluginEngine,
+    PluginFit,
+    held_out,
+    predictions_of,
+)
 from gst_jobflow.fitting.lammps_check import check_and_time, check_styles_in_lammps
 
 SETTINGS_FILE = "settings.yaml"
@@ -73,12 +81,9 @@ class PluginFitEngine:
         predictions = predictions_of(lambda atoms: by_calculator(calculator, atoms), data)
         lines = self.plugin.pair_lines(found.files, elements)
         potential = PotentialFiles(elements=elements, lines=lines, other=[str(path) for path in found.files.values()])
-        split = "test" if "test" in predictions else "train"
         checks = check_and_time(
             self.settings,
-            lambda engine: check_styles_in_lammps(
-                engine, potential, ("recursive",), getattr(data, split), predictions[split]
-            ),
+            lambda engine: check_styles_in_lammps(engine, potential, ("recursive",), *held_out(data, predictions)),
             potential if measure_speed else None,
         )
         return FinishedFit(

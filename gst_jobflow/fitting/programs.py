@@ -25,11 +25,32 @@ _FAILURES = (
 )
 
 
+def pacemaker_command(runner: PacemakerRunner) -> list[str | Path]:
+    """Return the command of pacemaker, which replaces its potentials in one step if it is a Python script.
+
+    A wrapper in another language is run as it is: it may set up what pacemaker needs.
+    """
+    if not _is_python_script(runner.pacemaker):
+        return [runner.pacemaker]
+    return [runner.python, Path(__file__).with_name("pacemaker_program.py"), runner.pacemaker]
+
+
+def _is_python_script(program: Path) -> bool:
+    if not program.is_file():
+        return False
+    first, second, *_ = [*program.read_bytes()[:4096].splitlines(), b"", b""]
+    # pip hides a path to Python that is long or has spaces behind a shell
+    return (first.startswith(b"#!") and b"python" in first) or second.startswith(b"'''exec'")
+
+
 def run_pacemaker(
     runner: PacemakerRunner, command: Sequence[str | Path], directory: Path, output: str, gpu: str | int | None
 ) -> None:
-    """Run a program of pacemaker in `directory`; raise RunError with the decisive line of its output if it fails."""
-    name = Path(command[0]).name
+    """Run a program of pacemaker in `directory`; raise RunError with the decisive line of its output if it fails.
+
+    Messages name the last path of the command: the script, if Python runs one.
+    """
+    name = [word for word in command if isinstance(word, Path)][-1].stem
     try:
         ended = run_program(
             [str(word) for word in command],

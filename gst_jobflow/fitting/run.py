@@ -32,7 +32,7 @@ from gst_jobflow.fitting.files import (
 )
 from gst_jobflow.fitting.frame import LabelledStructure, to_dataframe, weighted, write_pckl
 from gst_jobflow.fitting.parse import count_functions, load_yaml, read_metric_rows
-from gst_jobflow.fitting.programs import run_pacemaker
+from gst_jobflow.fitting.programs import pacemaker_command, run_pacemaker
 from gst_jobflow.fitting.progress import fit_is_finished, iterations_before
 from gst_jobflow.fitting.start import check_start, start_text
 
@@ -45,6 +45,7 @@ _PRODUCTS = (
     "*_data_info.pckl.gzip",
     "*potential*.yaml",
     "output_potential.*",
+    "*.yaml.part",
     "log.txt",
     LINEAR_PROGRESS_FILE,
     LINEAR_DONE_FILE,
@@ -182,7 +183,7 @@ def _command(runner: PacemakerRunner, config: FitConfig, goes_on: bool) -> list[
     if config.solver == "linear":
         return [runner.python, Path(__file__).with_name("linear_program.py"), str(runner.threads)]
     start = ["-ip" if config.optimizer.ladder_step else "-p", START_FILE] if goes_on else []
-    return [runner.pacemaker, INPUT_FILE, *start]
+    return [*pacemaker_command(runner), INPUT_FILE, *start]
 
 
 def convert(

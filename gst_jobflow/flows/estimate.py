@@ -22,8 +22,8 @@ from gst_jobflow.store.work import Allotment, AssumedCosts, ExpectedCost, declar
 def estimate(flow: Flow | Job, project: Project, assumed: AssumedCosts | None = None) -> list[ExpectedCost]:
     """Return the expected cost of each job of `flow` that computes; structures, datasets and pages count as nothing.
 
-    Runs scale with atoms and steps, labels with a power of their atoms; relaxations are left out, and a fit has no
-    estimate. Where nothing comparable was measured, they are as `assumed`, else None.
+    Runs scale with atoms and steps, labels with a power of their atoms, fits with iterations, functions and atoms;
+    relaxations are left out. Where nothing comparable was measured, they are as `assumed`, else None.
     """
     return list(_costs(flow, project, assumed or AssumedCosts()))
 
@@ -36,12 +36,7 @@ def _costs(flow: Flow | Job, project: Project, assumed: AssumedCosts) -> Iterato
         if work is None and category_of(job) not in ("fits", "md", "labels"):
             continue
         allotment = _allotment(job, project, results, known, assumed)
-        if work is not None:
-            yield work.cost(allotment)
-        elif category_of(job) == "fits" and (hours := assumed.core_hours_per_fit):
-            yield allotment.expected("1 fit", assumed.basis, hours, hours / allotment.cores)
-        else:
-            yield allotment.expected("", "this kind of job has no estimate")
+        yield work.cost(allotment) if work else allotment.expected("", "this kind of job has no estimate")
 
 
 def check_budget(costs: list[ExpectedCost], budget_core_hours: float | None) -> None:

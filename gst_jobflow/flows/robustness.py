@@ -16,14 +16,13 @@ from jobflow import Flow, Job, Maker, job
 from gst_jobflow.base.categories import in_category
 from gst_jobflow.base.cores import cores
 from gst_jobflow.base.deadline import Deadline
-from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.settings import find_project
 from gst_jobflow.documents import Member, Potential, Study, Trajectory
 from gst_jobflow.dynamics.deck import PotentialFiles
 from gst_jobflow.dynamics.engine import LammpsEngine
 from gst_jobflow.dynamics.find_lammps import lammps_engine
 from gst_jobflow.dynamics.maker import store_random_start
-from gst_jobflow.dynamics.potential_files import check_knows_elements, link_potential
+from gst_jobflow.dynamics.potential_files import check_graded, check_knows_elements, link_potential
 from gst_jobflow.dynamics.protocol import run_protocol
 from gst_jobflow.dynamics.record import record
 from gst_jobflow.dynamics.result import ProtocolResult
@@ -319,5 +318,5 @@ def check_potentials(plan: RobustnessPlan, potentials: list[Potential]) -> None:
     """
     for each in potentials:
         check_knows_elements(each, plan.elements, "choose --compositions of its elements")
-        if plan.halt_gamma and each.artifacts.asi is None:
-            raise InputError(f"potential {each.name} has no active set", "leave --halt-gamma out, or fit one with it")
+        if plan.halt_gamma:
+            check_graded(each, "leave halt_gamma out of --config; or use an ACE potential that was fitted here")

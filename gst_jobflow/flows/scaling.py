@@ -7,11 +7,12 @@ import json
 import logging
 import shlex
 import tarfile
+import tempfile
 import uuid
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobflow import Flow, Job, Maker, job
 
@@ -26,6 +27,7 @@ from gst_jobflow.dynamics.deck import PairStyle, pair_lines
 from gst_jobflow.dynamics.engine import LammpsEngine
 from gst_jobflow.dynamics.find_lammps import lammps_engine
 from gst_jobflow.dynamics.potential_files import check_knows_elements, link_potential
+from gst_jobflow.dynamics.single_point import cell_lines, end_line
 from gst_jobflow.dynamics.work import measured_speed
 from gst_jobflow.evaluation.scaling import (
     BASE_STEPS,
@@ -33,6 +35,7 @@ from gst_jobflow.evaluation.scaling import (
     OUT_OF_MEMORY,
     WARM_UP_STEPS,
     Layout,
+    PairLines,
     ScalingPlan,
     TimedRun,
     add_efficiency,
@@ -50,6 +53,9 @@ from gst_jobflow.store.context import continuation, job_deadline, job_results, j
 from gst_jobflow.store.work import Allotment, ExpectedCost
 from gst_jobflow.structures.composition import parse_formula
 from gst_jobflow.structures.lammps_data import write_data
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 logger = logging.getLogger(__name__)
 
@@ -368,6 +374,45 @@ def check_styles(plan: ScalingPlan, potentials: list[Potential], engine: LammpsE
             f"{name} needs pair style {style}, which {engine.command[0]} lacks",
             f"build LAMMPS with {package} and name it in gst.yaml (lammps.command), or leave {name} out",
         )
+
+
+def check_pair_lines(plan: ScalingPlan, engine: LammpsEngine | None) -> None:
+    """Refuse pair styles whose lines LAMMPS does not accept, found by runs without a step.
+
+    Without an engine, as where only the jobs of a queue can run LAMMPS, refuse lines that name a missing file.
+
+    Raises
+    ------
+    InputError
+        A line is refused; it names the file or what LAMMPS says.
+    """
+    cell = block(plan.composition, plan.material)
+    for pair in plan.pair_styles:
+        reason = _missing_file(pair) if engine is None else _refusal(pair, cell, engine)
+        if reason:
+            raise InputError(
+                f"pair style {pair.name}: {reason}", "correct its lines; they name files by their absolute paths"
+            )
+
+
+def _missing_file(pair: PairLines) -> str:
+    words = [word for line in pair.lines for word in _words(line)]
+    return next((f"{word} does not exist" for word in words if word.startswith("/") and not Path(word).exists()), "")
+
+
+def _words(line: str) -> list[str]:
+    try:
+        return shlex.split(line, comments=True)
+    except ValueError:  # LAMMPS may know how to read it
+        return line.split()
+
+
+def _refusal(pair: PairLines, cell: Atoms, engine: LammpsEngine) -> str:
+    """Return the error of LAMMPS; empty if it accepts the lines."""
+    with tempfile.TemporaryDirectory(prefix="gst_scaling_") as name:
+        write_data(cell, Path(name) / "0.data", pair.elements)
+        ended = engine.run("\n".join([*cell_lines(0), *pair.lines, "run 0", end_line(), ""]), Path(name))
+    return ended.error_line or str(ended.failure_class)
 
 
 def check_contestants(plan: ScalingPlan, potentials: list[Potential]) -> None:

@@ -16,6 +16,7 @@ from gst_jobflow.base.words import counted
 from gst_jobflow.documents import Dataset, Potential, Study
 from gst_jobflow.fitting.config import FitConfig
 from gst_jobflow.fitting.maker import FitMaker, check_elements_of, fit_potential
+from gst_jobflow.fitting.work import FitWork
 from gst_jobflow.flows.study import close_study
 from gst_jobflow.hyperopt import table
 from gst_jobflow.hyperopt.plan import Ending, SearchPlan, base_fit, plan_of, trial_config
@@ -25,6 +26,7 @@ from gst_jobflow.hyperopt.space import config_of
 from gst_jobflow.launch.attempts import failure_class_here
 from gst_jobflow.store import Results
 from gst_jobflow.store.context import continuation, job_results, job_uuid
+from gst_jobflow.store.work import declare_work
 
 # failures that the next trial would meet, too, or that a user caused
 _OF_THE_PLACE = ("missing_program", "database", "disk_full", "cancelled", "interrupted", "walltime", "no_progress")
@@ -76,14 +78,18 @@ class HyperoptMaker(Maker):
             id=self.study_id, name=self.name, kind="hyperopt", plan=plan, table=table.waiting_rows(self.plan.n_fits)
         )
 
-    def make(self, done: Collection[int] = ()) -> Flow:
-        """Return the flow of a search whose study is stored: a job for each trial that is not done, and a final one."""
+    def make(self, done: Collection[int] = (), dataset_id: str | None = None) -> Flow:
+        """Return the flow of a search whose study is stored: a job for each trial that is not done, and a final one.
+
+        An estimate of its cost needs the dataset.
+        """
         jobs: dict[int, Job] = {}
         for trial in range(self.plan.n_fits):
             if trial not in done:
                 waits_for = [jobs[other].output for other in table.waits_for(self.plan, trial) if other in jobs]
                 jobs[trial] = run_trial(self.study_id, trial, waits_for)
                 jobs[trial].set_uuid(trial_uuid(self.study_id, trial))
+                declare_work(jobs[trial], FitWork(self.fit, dataset_id))
                 jobs[trial].name = f"{self.name}: fit {trial + 1} of {self.plan.n_fits}"
         end = end_search(self.study_id, [step.output for step in [*jobs.values()][-self.plan.at_once :]])
         end.name = f"{self.name}: page"
@@ -193,8 +199,10 @@ def _unspooled(results: Results) -> Results:
     return Results(results.database, results.artifacts)
 
 
-def reopen(results: Results, study: Study, n_fits: int) -> SearchPlan:
+def reopen(results: Results, study: Study, n_fits: int, *, store: bool = True) -> SearchPlan:
     """Resume a search that ended or was cancelled, up to `n_fits` fits; drop its ending conditions if they were met.
+
+    Without `store` only the plan is returned.
 
     Raises
     ------
@@ -220,7 +228,8 @@ def reopen(results: Results, study: Study, n_fits: int) -> SearchPlan:
     plan = checked(SearchPlan, {**plan_of(study).model_dump(mode="json"), **changes})
     values: dict[str, Any] = {"table": rows, "state": "running", "outcome": {}, "finished_at": None}
     values |= {f"plan.{key}": value for key, value in changes.items()}
-    results.update("studies", study.id, values)
+    if store:
+        results.update("studies", study.id, values)
     return plan
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import compare_atoms
 
@@ -158,6 +159,8 @@ def _atoms(row: dict[str, Any], has_labels: bool, options: ImportOptions) -> Ato
             labels[name] = value
         elif isinstance(value, str | int | float | bool):
             atoms.info[name] = value
+    if "forces" in labels:
+        labels["forces"] = _forces_of_all(labels["forces"], row.get("results"))
     if options.energy_key is None:
         labels["energy"] = _energy(labels, options)
         labels.pop("energy_corrected", None)
@@ -179,6 +182,15 @@ def _own_labels(theirs: Atoms) -> dict[str, Any]:
         raise DataError("the results of its calculator are those of another structure")
     labels = {name: value for name, value in {**theirs.info, **theirs.arrays}.items() if quantity_of(str(name))}
     return labels | results
+
+
+def _forces_of_all(forces: Any, results: Any) -> Any:
+    """Return forces with those of fixed atoms: pace_collect writes zeros, and keeps the computed ones in `results`."""
+    computed = results.get("forces") if isinstance(results, dict) else None
+    if computed is None or np.shape(computed) != np.shape(forces):
+        return forces
+    moved = np.asarray(forces) != 0
+    return computed if np.array_equal(np.asarray(forces)[moved], np.asarray(computed)[moved]) else forces
 
 
 def _energy(row: dict[str, Any], options: ImportOptions) -> Any:

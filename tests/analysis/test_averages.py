@@ -63,6 +63,8 @@ def test_values_that_are_not_finite_are_left_out():
 
 def test_averages_hold_one_frame_at_a_time():
     alive: list[weakref.ref] = []
+    # what other tests left need not be searched each time
+    gc.freeze()
 
     def frames() -> Iterator[Atoms]:
         for seed in range(30):
@@ -79,3 +81,4 @@ def test_averages_hold_one_frame_at_a_time():
     alive.clear()
     mean_motifs(frames(), {("Ge", "Ge"): np.nan, ("Ge", "Te"): 3.4, ("Te", "Te"): np.nan})
     assert len(alive) == 30
+    gc.unfreeze()

@@ -17,6 +17,7 @@ import pytest
 from typer.main import get_command
 
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.settings import CORES_VARIABLE
 from gst_jobflow.cli.common import parse_assignments, set_global_options
 from gst_jobflow.cli.fit_options import varied
 from gst_jobflow.cli.lazy import FORMER, load
@@ -48,12 +49,16 @@ def gst(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str
 
 def gst_process(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run a command in a process of its own."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("GST_")}
+    environment = {key: value for key, value in os.environ.items() if key not in _settings()}
     return subprocess.run([*GST, *words], capture_output=True, text=True, cwd=cwd, env=environment, check=False)
 
 
+def _settings() -> list[str]:
+    return [name for name in os.environ if name.startswith("GST_") and name != CORES_VARIABLE]
+
+
 def _forget_settings() -> None:
-    for name in [name for name in os.environ if name.startswith("GST_")]:
+    for name in _settings():
         del os.environ[name]
     set_global_options(project=None, overrides={}, resources={}, workflow_file=None)
 
@@ -236,6 +241,24 @@ def test_former_options_work_and_are_hidden(words: tuple[str, ...], former: str)
     assert f" {former} " not in shown and f"{former}," not in shown
     refused = gst(*words, former, "none").stderr
     assert "Invalid value" in refused and "No such option" not in refused
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("submit", "fit", "iter-1", "--to", "flow.yaml"), "gst submit --to … fit"),
+        (("submit", "label", "--ask", "nodes=2"), "gst submit --ask … label"),
+        (("submit", "cycle", "--project", "here"), "gst --project … submit cycle"),
+        (("db", "up", "-p", "here"), "gst -p … db up"),
+        (("status", "--set", "a=1"), "gst --set … status"),
+        (("dataset", "show", "--version"), "gst --version dataset show"),
+    ],
+)
+def test_an_option_of_a_group_after_the_command_is_told_its_place(words: tuple[str, ...], hint: str) -> None:
+    done = gst(*words)
+    assert done.returncode == 2
+    assert "It goes before the command: " in done.stderr and done.stderr.rstrip().endswith(hint), done.stderr
+    assert "goes before" not in gst("submit", "fit", "--no-such").stderr
 
 
 def test_one_short_option_has_one_meaning() -> None:

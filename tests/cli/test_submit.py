@@ -56,6 +56,21 @@ def test_an_estimate_submits_nothing(project: Project, potential: None) -> None:
     assert fireworks(project) == 0
 
 
+@pytest.mark.parametrize("command", [("fit", "--name", "one"), ("hyperopt", "--preset", "xpot-gst")])
+def test_fits_are_estimated_and_keep_the_budget(project: Project, monkeypatch: Any, command: tuple[str, ...]) -> None:
+    dataset = teacher_dataset(Results.open(project))
+    words = ("submit", command[0], dataset.id, *command[1:])
+    said = gst(project, *words, "--estimate")
+    assert "unknown" in said and "no fit by pacemaker" in said
+    monkeypatch.setenv("GST_LAUNCH__BUDGET_CORE_HOURS", "0.5")
+    refused = CliRunner().invoke(app, ["--project", str(project.root), *words]).exception
+    assert isinstance(refused, InputError) and "there is a budget" in refused.message
+    database = connect(project)
+    assert fireworks(project) == database["studies"].count_documents({}) == 0, "nothing is stored"
+    gst(project, *words, "--yes")
+    assert fireworks(project) == (33 if command[0] == "hyperopt" else 1)
+
+
 def test_flow_above_the_budget_needs_yes(project: Project, potential: None, monkeypatch: Any) -> None:
     monkeypatch.setenv("GST_LAUNCH__BUDGET_CORE_HOURS", "0.5")
     with pytest.raises(InputError, match="is unknown"):

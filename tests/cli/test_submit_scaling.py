@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -53,6 +54,29 @@ def test_pair_styles_of_a_file_need_no_potential(project: Project, tmp_path: Pat
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
     gst(project, *SCALING, "size", "--config", str(tmp_path / "plan.yaml"))
     assert connect(project)["fireworks"].count_documents({}) == 2
+
+
+@pytest.mark.lammps
+@pytest.mark.parametrize(
+    ("profile", "lines", "said"),
+    [
+        ("laptop", ["pair_style sw", "pair_coeff * * /nowhere/Te.sw Te"], "/nowhere/Te.sw"),
+        ("laptop", ["pair_style sw", "pair_coeff * * Te.sw Te"], "Te.sw"),
+        ("laptop", ["pair_style lj/cut 5.0", "pair_coeff * * 0.01"], "Incorrect args"),
+        ("slurm", ["pair_style quip", "pair_coeff * * '/no where/gap.xml' xml_label=A 52 # ours"], "/no where/gap.xml"),
+    ],
+)
+def test_lines_that_lammps_would_refuse_in_the_job_are_refused_now(
+    project: Project, tmp_path: Path, profile: str, lines: list[str], said: str
+) -> None:
+    style = {"name": "mine", "elements": ["Te"], "lines": lines}
+    layout: dict[str, Any] = {"ranks": [1]} if profile == "laptop" else {"nodes": [1], "ranks_per_node": 4}
+    plan = {"n_atoms": [500, 1000], "composition": "Te", "pair_styles": [style], **layout}
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan))
+    words = ["--set", f"profile={profile}", *SCALING, "size", "--config", str(tmp_path / "plan.yaml")]
+    error = CliRunner().invoke(app, ["--project", str(project.root), *words]).exception
+    assert isinstance(error, InputError) and "pair style mine" in error.message and said in error.message, error
+    assert connect(project)["fireworks"].count_documents({}) == 0
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ def test_a_cycle_that_cannot_run_is_refused_before_submission(
     without = results.get(Potential, potential)
     bare = without.artifacts.model_copy(update={"asi": None})
     results.add(without.model_copy(update={"id": "bare", "artifacts": bare}))
-    refused("no active set", plan(RESET, output=OUTPUT | {"gamma_every": 25}), "bare")
+    refused("has no active set", plan(RESET, output=OUTPUT | {"gamma_every": 25}), "bare")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 10**5, 10**5))
     refused("cycle 'test' will write about", plan(RESET))
 

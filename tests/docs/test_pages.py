@@ -27,6 +27,12 @@ def gst(project: Project, *words: str) -> None:
     app(["-p", str(project.root), *words], standalone_mode=False)
 
 
+@pytest.fixture(autouse=True)
+def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Launchers see sooner that nothing is left."""
+    monkeypatch.setenv("GST_LAUNCH__POLL_S", "0.5")
+
+
 @pytest.fixture
 def labelled(project: Project) -> Project:
     """A project with 71 labels of CP2K and a dataset of them."""

@@ -120,8 +120,9 @@ def test_the_command_measures_errors_and_writes_a_page(run, results: Results, pr
     page = Path(found["page"]).read_text()
     assert "By config type" in page and "Parity plot of forces" in page
     done = gst(*command, "mine", "theirs", "-w", "config_type=crystal", "--no-speed", "--name", "both")
-    assert done.returncode == 0 and "both.html" in done.stdout
+    assert done.returncode == 0, done.stderr
     study = next(results.find(Study, {"name": "both"}))
+    assert f"both-{study.id[:8]}.html" in done.stdout
     one, other = study.table[:2]
     assert one["force_rmse_meV_per_A"] == pytest.approx(other["force_rmse_meV_per_A"])
     for named in (dataset.id, dataset.name):

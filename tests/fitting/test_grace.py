@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,7 @@ import pytest
 
 from gst_jobflow.base.errors import DataError, InputError, RunError
 from gst_jobflow.base.pacemaker import PacemakerRunner
+from gst_jobflow.base.processes import end_programs_in
 from gst_jobflow.base.strict import checked
 from gst_jobflow.documents import Errors
 from gst_jobflow.fitting import grace
@@ -73,7 +76,7 @@ def test_weights_are_of_structures_whatever_their_size() -> None:
 
 
 def test_progress_and_the_iteration_to_continue_from(tmp_path: Path) -> None:
-    from gst_jobflow.fitting.grace_run import _interrupted
+    from gst_jobflow.fitting.grace_run import _END_OF_INDEX, _interrupted
 
     request = {"config": TINY.model_dump(mode="json"), "names": ["a"], "iterations_before": 0, "wall_s_before": 5.0}
     (tmp_path / GRACE_REQUEST_FILE).write_text(json.dumps(request))
@@ -87,9 +90,18 @@ def test_progress_and_the_iteration_to_continue_from(tmp_path: Path) -> None:
     now = progress(tmp_path)
     assert (now["stage"], now["iteration"], now["max_iterations"]) == ("fitting", 12, 14)
     assert now["rmse"]["train"] == {"energy_meV_per_atom": 20.0, "force_meV_per_A": 300.0}
-    assert _interrupted(tmp_path, TINY, ["a"]) == (0, 5.0)
-    (made / "checkpoints" / "checkpoint.index").touch()
-    assert _interrupted(tmp_path, TINY, ["a"])[0] == 10
+    assert _interrupted(tmp_path, TINY, ["a"]) == (0, 5.0, [])
+    whole = b"..." + _END_OF_INDEX
+    # an earlier version overwrote its only checkpoint
+    (made / "checkpoints" / "checkpoint.index").write_bytes(whole)
+    assert _interrupted(tmp_path, TINY, ["a"])[::2] == (10, ["-rl"])
+    (made / "checkpoints" / "checkpoint.index").write_bytes(whole[:-1])
+    assert _interrupted(tmp_path, TINY, ["a"])[::2] == (0, [])
+    for number in (100, 90, 20):
+        (made / "checkpoints" / f"checkpoint.epoch_{number}.index").write_bytes(whole)
+    assert _interrupted(tmp_path, TINY, ["a"])[::2] == (100, ["-rs", ".epoch_100"])
+    (made / "checkpoints" / "checkpoint.epoch_100.index").write_bytes(whole[:-1])
+    assert _interrupted(tmp_path, TINY, ["a"])[::2] == (90, ["-rs", ".epoch_90"])
     with pytest.raises(InputError, match="another fit"):
         _interrupted(tmp_path, TINY, ["b"])
 
@@ -140,17 +152,34 @@ def test_options_for_ace_only_are_refused_before_the_fit() -> None:
 
 @pytest.fixture(scope="module")
 def grace_fit(tmp_path_factory: pytest.TempPathFactory) -> GraceFiles:
-    """Ten iterations, and then four that go on from them, as after a kill."""
+    """Kill a fit after a checkpoint, and run four more iterations from the newest whole one."""
     runner = PacemakerRunner.discover()
     gracemaker(runner)
     directory = tmp_path_factory.mktemp("grace")
-    first = TINY.model_copy(update={"maxiter": 10})
-    run_grace(runner, first, TRAIN, TEST, ATOM_ENERGY_EV, directory)
-    (directory / grace.DONE_FILE).unlink()
+    folder = grace.folder(directory, TINY.seed) / "checkpoints"
+
+    def kill_after_a_checkpoint() -> None:
+        end = time.monotonic() + 300
+        while not (folder / "checkpoint.epoch_10.index").exists() and time.monotonic() < end:
+            time.sleep(0.02)
+        end_programs_in([directory])
+
+    threading.Thread(target=kill_after_a_checkpoint, daemon=True).start()
+    given = (TRAIN, TEST, ATOM_ENERGY_EV, directory)
+    with pytest.raises(RunError, match="killed"):
+        run_grace(runner, TINY.model_copy(update={"maxiter": 20_000}), *given)
+    newest = max(int(path.stem.rpartition("_")[2]) for path in folder.glob("*.epoch_*.index"))
+    # a kill in the middle of the next one
+    whole = (folder / f"checkpoint.epoch_{newest}.index").read_bytes()
+    (folder / f"checkpoint.epoch_{newest + 10}.index").write_bytes(whole[: len(whole) // 2])
+    config = TINY.model_copy(update={"maxiter": newest + 4})
     request = json.loads((directory / GRACE_REQUEST_FILE).read_text())
-    request["config"] = TINY.model_dump(mode="json")
+    request["config"] = config.model_dump(mode="json")
     (directory / GRACE_REQUEST_FILE).write_text(json.dumps(request))
-    return run_grace(runner, TINY, TRAIN, TEST, ATOM_ENERGY_EV, directory)
+    files = run_grace(runner, config, *given)
+    assert json.loads((directory / GRACE_REQUEST_FILE).read_text())["iterations_before"] == newest
+    assert not list(folder.glob("*.epoch_*")), "kept after the fit"
+    return files
 
 
 @pytest.mark.slow
@@ -163,9 +192,10 @@ def test_a_continued_fit_is_exported_with_its_own_errors(grace_fit: GraceFiles) 
     python = PacemakerRunner.discover().python
 
     rows = grace.read_grace_rows(grace_fit.directory, TINY.seed)
-    assert [row["epoch"] for row in rows] == list(range(1, 15))
-    losses = [row["total_loss/train"] for row in rows]
-    assert losses[13] < losses[9] < losses[0]
+    asked = progress(grace_fit.directory)["max_iterations"]
+    assert [row["epoch"] for row in rows[-4:]] == [asked - 3, asked - 2, asked - 1, asked]
+    losses = {row["epoch"]: row["total_loss/train"] for row in rows}
+    assert losses[asked] < losses[asked - 4] < losses[1]
     assert progress(grace_fit.directory)["stage"] == "finished"
     summary = grace.summarise_grace(grace_fit.model, grace_fit.output)
     assert summary.elements == ("Sb", "Te") and summary.cutoff_A == 5.0 and summary.n_densities == 1
@@ -174,7 +204,7 @@ def test_a_continued_fit_is_exported_with_its_own_errors(grace_fit: GraceFiles) 
         lambda atoms: by_pyace(python, str(grace_fit.model), atoms, 1, "grace/fs"), FitData(TRAIN, TEST, ATOM_ENERGY_EV)
     )
     errors = fit_metrics(predictions).rmse
-    check_export(rows, errors["train"], TINY.maxiter)
+    check_export(rows, errors["train"], asked)
     assert len(predictions["test"].names) == len(TEST)
 
 

@@ -30,10 +30,11 @@ from .stored import teacher_dataset
 
 pytestmark = pytest.mark.pacemaker
 LINEAR = tiny_config(n_densities=3, maxiter=8).as_linear()
+OF_ONE_ELEMENT = tiny_config(n_densities=3, maxiter=8, elements=("Te",)).as_linear()
 
 
-def fit(directory, config: FitConfig = LINEAR, n_train: int = 20, **more: Any):
-    train, test = labelled_by_teacher(n_train, seed=1), labelled_by_teacher(6, seed=2)
+def fit(directory, config: FitConfig = LINEAR, **more: Any):
+    train, test = (labelled_by_teacher(number, seed, config.elements) for number, seed in ((20, 1), (6, 2)))
     return run_fit(PacemakerRunner.discover(), config, train, test, ATOM_ENERGY_EV, directory, **more)
 
 
@@ -41,6 +42,12 @@ def fit(directory, config: FitConfig = LINEAR, n_train: int = 20, **more: Any):
 def linear_fit(tmp_path_factory):
     pytest.importorskip("pyace")
     return fit(tmp_path_factory.mktemp("linear"))
+
+
+@pytest.fixture(scope="module")
+def fit_of_one_element(tmp_path_factory):
+    pytest.importorskip("pyace")
+    return fit(tmp_path_factory.mktemp("te"), OF_ONE_ELEMENT)
 
 
 def test_the_linear_solver_writes_the_same_files_as_pacemaker(linear_fit):
@@ -102,14 +109,14 @@ def test_blocks_of_rows_do_not_change_the_solution(linear_fit, tmp_path, monkeyp
 
 
 @pytest.mark.slow
-def test_a_fit_with_more_densities_starts_from_a_linear_one(linear_fit, tmp_path):
-    config = tiny_config(n_densities=2, maxiter=2)
-    found = fit(tmp_path, config, initial_potential=linear_fit.yaml)
-    before, after = progress(linear_fit.directory)["loss"], progress(found.directory)["loss"]
+def test_a_fit_with_more_densities_starts_from_a_linear_one(fit_of_one_element, tmp_path):
+    config = tiny_config(n_densities=2, maxiter=2, elements=("Te",))
+    found = fit(tmp_path, config, initial_potential=fit_of_one_element.yaml)
+    before, after = progress(fit_of_one_element.directory)["loss"], progress(found.directory)["loss"]
     # from nothing two iterations leave it 20 times as high; penalties on radial functions come on top
     assert after < before * 1.001
     with pytest.raises(InputError, match="cannot start from another"):
-        fit(tmp_path / "again", LINEAR, initial_potential=linear_fit.yaml)
+        fit(tmp_path / "again", OF_ONE_ELEMENT, initial_potential=fit_of_one_element.yaml)
 
 
 def test_added_densities_have_zero_coefficients():
@@ -168,12 +175,8 @@ def test_sets_that_cannot_be_fitted_are_refused(tmp_path):
         run_fit(runner, LINEAR, single, both, ATOM_ENERGY_EV, tmp_path)
 
 
-def test_a_single_element_is_fitted(tmp_path):
-    config = LINEAR.model_copy(update={"elements": ("Te",)})
-    found = run_fit(
-        PacemakerRunner.discover(), config, labelled_by_teacher(12, 1, ("Te",)), None, ATOM_ENERGY_EV, tmp_path
-    )
-    assert evaluate_directory(found.directory).rmse["train"].force_meV_per_A < 100
+def test_a_single_element_is_fitted(fit_of_one_element):
+    assert evaluate_directory(fit_of_one_element.directory).rmse["train"].force_meV_per_A < 100
 
 
 @pytest.mark.mongo

@@ -20,7 +20,8 @@ from gst_jobflow.base.pacemaker import PacemakerRunner
 from gst_jobflow.fitting.active_set import grade_training_set
 from gst_jobflow.fitting.config import CoreRepulsion, EmbeddingConfig, FitConfig
 from gst_jobflow.fitting.files import REQUEST_FILE
-from gst_jobflow.fitting.programs import diagnose
+from gst_jobflow.fitting.parse import load_yaml
+from gst_jobflow.fitting.programs import diagnose, pacemaker_command
 from gst_jobflow.fitting.progress import iterations_before, progress
 from gst_jobflow.fitting.run import _check_same_fit, _interrupted, _request, run_fit
 from gst_jobflow.fitting.start import check_start, without_fit_cycles
@@ -129,7 +130,7 @@ def test_a_start_of_another_shape_is_refused(tiny_fit, tmp_path):
         )
 
 
-# one element, so that it begins soon; many structures, so that a kill seldom hits the writing of a potential
+# one element, so that it begins soon; many structures, so that the kill comes before the end
 _FIT_IN_CHILD = """
 import sys
 from pathlib import Path
@@ -196,6 +197,62 @@ def test_a_killed_fit_leaves_no_orphan_and_continues_from_its_last_iteration(tmp
     assert done["max_iterations"] == killed["iteration"] + 3
     # BFGS never goes up, and it began where the kill was: one row may have been written after the potential
     assert done["loss"] < killed["loss"] * 1.05
+
+
+# stands in for pacemaker: it only saves its potential, as at the end of each iteration
+_SAVES_FOR_EVER = """#!{python}
+import sys
+from pyace.basis import BBasisConfiguration
+potential = BBasisConfiguration(sys.argv[1])
+while True:
+    potential.save("interim_potential_0.yaml")
+"""
+
+
+@pytest.mark.pacemaker
+def test_a_kill_while_pacemaker_saves_leaves_a_whole_potential(tiny_fit, tmp_path):
+    program, interim = tmp_path / "pacemaker", tmp_path / "interim_potential_0.yaml"
+    real = PacemakerRunner.discover()
+    program.write_text(_SAVES_FOR_EVER.format(python=real.python))
+    program.chmod(0o755)
+    command = [*pacemaker_command(real.model_copy(update={"pacemaker": program})), tiny_fit.files.yaml]
+    whole = load_yaml(tiny_fit.files.yaml)["species"]
+    for _ in range(3):
+        saving = subprocess.Popen(list(map(str, command)), cwd=tmp_path)
+        try:
+            _wait_for(interim.exists, "a potential", 60)
+            for _ in range(50):
+                assert len(load_yaml(interim)["species"]) == len(whole)
+        finally:
+            saving.kill()
+            saving.wait()
+        assert load_yaml(interim)["species"] == whole
+        interim.unlink()
+
+
+@pytest.mark.pacemaker
+def test_a_fit_leaves_its_last_potential_as_the_interim_one(tiny_fit):
+    names = ("interim_potential_0.yaml", "output_potential.yaml")
+    # pacemaker changes the order of blocks
+    last, made = (sorted(map(str, load_yaml(tiny_fit.directory / name)["species"])) for name in names)
+    assert last == made
+    assert not list(tiny_fit.directory.glob("*.part"))
+
+
+@pytest.mark.parametrize(
+    ("head", "in_python"),
+    [
+        ("#!/opt/env/bin/python3.11\nimport sys\n", True),
+        ("#!/bin/sh\n'''exec' \"/with space/bin/python\" \"$0\" \"$@\"\n' '''\nimport sys\n", True),
+        ("#!/bin/bash\nmodule load cuda\nexec /opt/env/bin/python -m pyace.cli.pacemaker\n", False),
+        ("#!/bin/sh\n", False),
+        ("", False),
+    ],
+)
+def test_a_wrapper_of_pacemaker_is_run_as_it_is(tmp_path, head, in_python):
+    runner = fake_runner(tmp_path, "")
+    runner.pacemaker.write_text(head)
+    assert (pacemaker_command(runner) != [runner.pacemaker]) == in_python
 
 
 @pytest.mark.pacemaker

@@ -183,7 +183,9 @@ def test_a_cell_too_small_for_the_gamma_point_does_not_begin(program, backend, t
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_random_start_of_the_default_size_is_large_enough_for_it(seed):
-    Cp2kBackend().check(generate(random_start("Ge1Sb2Te4", 63, 5.9, seed)))
+    backend, start = Cp2kBackend(), generate(random_start("Ge1Sb2Te4", 63, 5.9, seed))
+    backend.check(start)
+    assert len(start) == 63 and min(start.cell.lengths()) >= backend.settings.gamma_min_A
 
 
 def test_a_folder_belongs_to_one_run(program, backend, tmp_path):

@@ -31,7 +31,7 @@ def gst(folder: Path, *words: str) -> str:
 
 def start(folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*GST, "demo", str(folder), "--size", "tiny", "--workers", "2"],
+        [*GST, "--set", "launch.poll_s=0.5", "demo", str(folder), "--size", "tiny", "--workers", "2"],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
 

@@ -56,8 +56,10 @@ def hard(results: Results, tmp_path: Path, engine: LammpsEngine) -> str:
 
 
 def test_a_soft_potential_fails_by_contacts_and_a_hard_one_survives(
-    run: Callable[..., Any], results: Results, soft: str, hard: str
+    run: Callable[..., Any], results: Results, soft: str, hard: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # two runs at a time
+    monkeypatch.setenv("GST_CORES", "2")
     counted = run(RobustnessMaker(study_name="two", plan=PLAN).make([soft, hard]))["count"]
     study = results.get(Study, counted["study_id"])
     assert (study.kind, study.state, len(study.members)) == ("robustness", "finished", 2 + 8)
@@ -103,9 +105,8 @@ def test_both_potentials_share_starts_and_seeds(
 
 
 def test_a_potential_that_cannot_reach_the_gate_is_not_tested_further(
-    run: Callable[..., Any], results: Results, soft: str, monkeypatch: pytest.MonkeyPatch
+    run: Callable[..., Any], results: Results, soft: str
 ) -> None:
-    monkeypatch.setenv("GST_CORES", "1")
     outputs = run(RobustnessMaker(plan=PLAN, gate=1.0).make([soft]))
     assert outputs["robustness 1"] == {"contact": 1, "not run": 3}
     (study,) = results.find(Study, {})

@@ -39,12 +39,6 @@ PLAN = ValidationPlan(
 SIZE = {"formula": "SbTe", "n_atoms": 40, "density_g_cm3": 4.0, "cell_shape": "cubic"}
 
 
-@pytest.fixture(autouse=True)
-def _one_core(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ranks that wait for each other take long where others compute, too."""
-    monkeypatch.setenv("GST_CORES", "1")
-
-
 def add_frames(
     results: Results, frames: Sequence[Atoms], group: str, method: str = "pbe", config_type: Any = "aimd"
 ) -> list[str]:

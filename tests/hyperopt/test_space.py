@@ -92,7 +92,11 @@ def test_the_radial_parameter_can_be_searched_where_a_basis_has_one() -> None:
     fields = {"radial.radparameters[0]": {"low": 1, "high": 9}}
     fit = FitConfig.small().model_copy(update={"radial": RadialConfig(radbase="ChebExpCos", rcut_A=6.0)})
     Space(fields=fields).check(fit)
-    Space(fields={**fields, "radial.radbase": {"choices": ["SBessel", "ChebPow"]}}).check(FitConfig.small())
+    assert config_of(fit, {"radial.radparameters[0]": 9}).radial.radparameters[0] == 9
+    both = {**fields, "radial.radbase": {"choices": ["SBessel", "ChebPow"]}}
+    Space(fields=both).check(FitConfig.small())
+    point = {"radial.radbase": "ChebPow", "radial.radparameters[0]": 9}
+    assert config_of(FitConfig.small(), point).radial.radparameters[0] == 9
 
 
 @pytest.mark.parametrize("scale", ["linear", "log", "int", "int-log"])

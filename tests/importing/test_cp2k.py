@@ -62,6 +62,7 @@ def test_numbers_and_units_of_a_trajectory(name):
 
 def test_energies_and_forces_belong_together():
     records = read(DATA / "gete.out")
+    assert len(records) == 5
     for one, two in itertools.pairwise(records):
         first, second = computed_of(one.atoms), computed_of(two.atoms)
         work = -np.sum((first.forces_eV_A + second.forces_eV_A) * (two.atoms.positions - one.atoms.positions)) / 2

@@ -73,6 +73,21 @@ def test_tables_with_calculators_are_read_by_their_columns(tmp_path, frame, prot
     assert computed_of(records[0].atoms).stress_eV_A3 == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5])
 
 
+def test_forces_of_fixed_atoms_come_from_the_results_that_pace_collect_keeps(tmp_path, frame):
+    whole = list(frame["forces"])
+    frame["results"] = [{"forces": forces} for forces in whole]
+    zeroed = [forces.copy() for forces in whole]
+    zeroed[0][:3] = 0
+    zeroed[1][4, 2] = 0
+    # forces that were changed otherwise are left as they are
+    zeroed[2] = 2 * whole[2]
+    zeroed[2][0] = 0
+    frame["forces"] = zeroed
+    computed = [computed_of(record.atoms) for record in read_records(write(frame, tmp_path / "a.pckl.gzip"), OPTIONS)]
+    for one, expected in zip(computed, [whole[0], whole[1], zeroed[2]], strict=True):
+        assert np.array_equal(one.forces_eV_A, expected)
+
+
 class Harm:
     """A pickle that makes a folder when it is loaded without care."""
 

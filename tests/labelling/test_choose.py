@@ -9,7 +9,7 @@ import pytest
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.settings import Project
-from gst_jobflow.labelling.choose import backend_of, check_labels
+from gst_jobflow.labelling.choose import backend_of, check_labels, known_backends
 from gst_jobflow.structures.material import MATERIALS, shipped_material
 
 
@@ -114,4 +114,6 @@ def test_a_misspelt_backend_of_the_material_makes_no_labels_with_default_setting
 
 @pytest.mark.parametrize("name", MATERIALS.names())
 def test_label_settings_of_shipped_materials_are_known(name: str) -> None:
-    check_labels(shipped_material(name))
+    material = shipped_material(name)
+    check_labels(material)
+    assert material.labels.keys() <= set(known_backends())

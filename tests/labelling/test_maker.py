@@ -70,9 +70,8 @@ class Stand(BackendModel):
 
 
 @pytest.fixture(autouse=True)
-def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
+def _clean() -> None:
     RUNS.clear()
-    monkeypatch.setenv("GST_CORES", "1")
 
 
 def add_structures(results: Results, sizes: list[int]) -> list[str]:  # noqa: F811

@@ -22,11 +22,6 @@ pytestmark = [pytest.mark.mongo, pytest.mark.filterwarnings("ignore")]
 STAND_IN = Path(__file__).with_name("stand_in_vasp.py")
 
 
-@pytest.fixture(autouse=True)
-def _one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GST_CORES", "1")
-
-
 def maker(**fields: Any) -> LabelMaker:
     command = f"{shlex.quote(sys.executable)} {shlex.quote(str(STAND_IN))}"
     settings = VaspSettings(command=command, polling_s=0.1, allow_stand_in=True, nelm=20, max_errors=2, **fields)

@@ -107,7 +107,11 @@ def test_what_has_no_attempt_is_told(paper: Results) -> None:
     assert tree.total.core_hours == pytest.approx(4 + 10 + 24)
 
 
-def test_jobs_of_a_workflow_belong_to_what_needed_them_and_failures_are_told_apart(project: Project) -> None:
+def test_jobs_of_a_workflow_belong_to_what_needed_them_and_failures_are_told_apart(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # workers share all cores
+    monkeypatch.delenv("GST_CORES")
     results = Results.open(project)
     first = make("prepare")
     second = fail_in_study(first.output)

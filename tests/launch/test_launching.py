@@ -144,10 +144,12 @@ def test_no_password_is_in_the_launchpad(project: Project) -> None:
     submit(add(1, 1), project)
     run_all(project)
     database = connect(project)
-    for name in database.list_collection_names():
+    names, files = database.list_collection_names(), [file for file in project.runs_dir.rglob("*") if file.is_file()]
+    assert "fireworks" in names and files
+    for name in names:
         assert secret not in str(list(database[name].find()))
-    for file in project.runs_dir.rglob("*"):
-        assert not file.is_file() or secret not in file.read_text(errors="replace")
+    for file in files:
+        assert secret not in file.read_text(errors="replace")
 
 
 def test_plain_rlaunch_and_lpad_drive_the_same_launchpad(project: Project) -> None:

@@ -7,6 +7,7 @@ import typer
 from typer.testing import CliRunner
 
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.flows.study import close_study
 from gst_jobflow.report.pages import study as page
 from gst_jobflow.report.words import file_name
 from gst_jobflow.store import Results
@@ -34,9 +35,17 @@ def invoke(*arguments: str):
 def test_study_by_id_or_name_lands_in_reports(with_study, which: str) -> None:
     result = invoke("study", which)
     assert result.exit_code == 0, result.output
-    expected = with_study.root / "reports" / "Demo-Ge-Sb-Te-in-miniature.html"
+    expected = with_study.root / "reports" / f"Demo-Ge-Sb-Te-in-miniature-{synthetic.STUDY_ID[:8]}.html"
     assert result.output.strip() == str(expected)
     assert expected.read_text().startswith("<!DOCTYPE html>")
+
+
+@pytest.mark.mongo
+def test_the_command_replaces_the_page_that_the_job_of_a_study_wrote(with_study) -> None:
+    results = Results.open(with_study)
+    of_the_job = close_study(results, synthetic.STUDY_ID, {"state": "finished"})
+    assert invoke("study", synthetic.STUDY_ID).output.strip() == str(of_the_job)
+    results.database.client.close()
 
 
 @pytest.mark.mongo

@@ -47,15 +47,16 @@ def test_frames_go_back_from_the_last_at_the_spacing(steps: list[int], number: i
 
 @pytest.fixture
 def study_id(run: Callable[..., Any], soft: str, hard: str) -> str:
-    """Four melts that collapse and four that survive."""
+    """Four melts that collapse and four that survive, which take longer than all that is shown of them."""
     return run(RobustnessMaker(study_name="melts", plan=DEAF).make([soft, hard]))["count"]["study_id"]
 
 
 @pytest.mark.mongo
 @pytest.mark.lammps
-def test_the_last_sound_frames_of_failed_runs_become_structures(
+def test_the_last_sound_frames_of_failed_runs_become_structures_by_command_and_by_job(
     project: Project, results: Results, run: Callable[..., Any], soft: str, study_id: str
 ) -> None:
+    _the_command_stores_the_same_and_refuses_what_has_no_failures(project, results)
     failed = failed_runs(results, study_id)
     assert failed and {each.potential_id for each in failed} == {soft}
     maker = FailureFramesMaker(frames=SPACED, iteration=2, tags=["iter-2"], n_chunks=2)
@@ -81,19 +82,7 @@ def test_the_last_sound_frames_of_failed_runs_become_structures(
     _without_an_active_set_there_is_no_gamma(project, results, study_id, soft)
 
 
-def _without_an_active_set_there_is_no_gamma(project: Project, results: Results, study_id: str, soft: str) -> None:
-    files = {"artifacts.asi": None}
-    results.database["potentials"].update_one({"_id": soft}, {"$set": files})
-    made = failure_documents(results, project.settings, failed_runs(results, study_id), SPACED, [])
-    gammas = {each.source["max_gamma"] for each in made if each.source["builder"] == "failure"}
-    assert gammas == {None}
-
-
-@pytest.mark.mongo
-@pytest.mark.lammps
-def test_the_command_stores_the_same_and_refuses_what_has_no_failures(
-    project: Project, results: Results, study_id: str, soft: str, hard: str
-) -> None:
+def _the_command_stores_the_same_and_refuses_what_has_no_failures(project: Project, results: Results) -> None:
     command = ("structures", "failures", "melts", "-N", "2", "--spacing-ps", "0.1", "--tag", "iter-1", "--json")
     stored = results.database["structures"]
     before = stored.count_documents({})
@@ -109,3 +98,12 @@ def test_the_command_stores_the_same_and_refuses_what_has_no_failures(
     results.add(Study(id="other", name="other", kind="ensemble", plan={}))
     with pytest.raises(InputError, match="kind ensemble"):
         gst(project, "structures", "failures", "other")
+    stored.delete_many({"config_type": "failure"})
+
+
+def _without_an_active_set_there_is_no_gamma(project: Project, results: Results, study_id: str, soft: str) -> None:
+    files = {"artifacts.asi": None}
+    results.database["potentials"].update_one({"_id": soft}, {"$set": files})
+    made = failure_documents(results, project.settings, failed_runs(results, study_id), SPACED, [])
+    gammas = {each.source["max_gamma"] for each in made if each.source["builder"] == "failure"}
+    assert gammas == {None}

@@ -291,6 +291,7 @@ def test_the_frozen_barrier_of_a_device_does_not_slow_its_atoms_down(
     changes = {"id": "frozen", "name": "frozen", "cycle_id": "c1", "files": [file]}
     results.add(made.document.model_copy(update=changes))
     liquid, *_ = sample(results, [results.get(Trajectory, "frozen")], Request(every_ps=1.0))
+    assert len(liquid.picks) > 1
     for before, after in pairwise(liquid.picks):
         one, other = (frames[pick.found.step or 0][:4] for pick in (before, after))
         assert after.moved_A == pytest.approx(mean_displacement_A(one, other))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gst_jobflow.base.settings import CORES_VARIABLE
 from scripts._slurm import Slurm
 
 if TYPE_CHECKING:
@@ -54,6 +55,12 @@ def slurm() -> Iterator[Slurm]:
         os.environ.pop("SLURM_CONF")
         if before is not None:
             os.environ["SLURM_CONF"] = before
+
+
+@pytest.fixture(autouse=True)
+def _cores_of_the_allocation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs use what SLURM gave them."""
+    monkeypatch.delenv(CORES_VARIABLE)
 
 
 @pytest.fixture

@@ -105,8 +105,8 @@ def external(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., P
     return make
 
 
-def works(project: Project) -> None:
-    """Database, launchpad and job store, and FireWorks from its own file."""
+def assert_all_clients_work(project: Project) -> list[dict[str, str]]:
+    """Use database, launchpad, job store, and FireWorks by its own file; return the accounts that the server sees."""
     from fireworks import LaunchPad
 
     from gst_jobflow.launch.configs import write_configs
@@ -123,19 +123,23 @@ def works(project: Project) -> None:
 
     with MongoStore(**{key: value for key, value in settings.items() if key != "type"}) as store:
         assert store.count() == 0
+    accounts = database.command("connectionStatus")["authInfo"]["authenticatedUsers"]
     database.client.close()
+    return accounts
 
 
 def test_tls_by_settings_and_by_uri(external, tls_port: int, certificates: Path) -> None:
     account = f"mongodb://mira:mira-secret@localhost:{tls_port}/gst?authSource=admin"
-    works(external(account, tls_ca_file=str(certificates / "ca.pem")))
-    works(external(f"{account}&tls=true&tlsCAFile={certificates / 'ca.pem'}&authMechanism=SCRAM-SHA-256"))
+    by_settings = external(account, tls_ca_file=str(certificates / "ca.pem"))
+    by_uri = external(f"{account}&tls=true&tlsCAFile={certificates / 'ca.pem'}&authMechanism=SCRAM-SHA-256")
+    for project in (by_settings, by_uri):
+        assert assert_all_clients_work(project) == [{"user": "mira", "db": "admin"}]
 
 
 def test_x509_needs_no_password(external, tls_port: int, certificates: Path) -> None:
     uri = f"mongodb://localhost:{tls_port}/gst?authMechanism=MONGODB-X509&authSource=%24external"
     files = {"tls_ca_file": str(certificates / "ca.pem"), "tls_certificate_file": str(certificates / "client.pem")}
-    works(external(uri, **files))
+    assert assert_all_clients_work(external(uri, **files)) == [{"user": "CN=mira,OU=group,O=people", "db": "$external"}]
 
 
 @pytest.mark.parametrize(
@@ -193,7 +197,7 @@ def test_a_replica_set(external, replica_uri: str, tmp_path: Path) -> None:
 
     project = external(replica_uri)
     assert LocalMongod(project).up().running
-    works(project)
+    assert_all_clients_work(project)
     frames = [ase.Atoms("GeTe", [[0, 0, 0], [3, 3, 3 + 0.1 * n]], cell=[6, 6, 6], pbc=True) for n in range(4)]
     ase.io.write(tmp_path / "frames.extxyz", frames, format="extxyz")
     results = Results.open(project)

@@ -13,6 +13,7 @@ from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import IterationOption, JsonOption, TagOption, open_project, print_json, print_table, say
 from gst_jobflow.documents import Potential, Structure, Trajectory
+from gst_jobflow.dynamics.potential_files import check_graded
 from gst_jobflow.importing.options import known_config_type
 from gst_jobflow.selection import frames
 from gst_jobflow.selection.choice import ChosenStructure, candidates, choose, grade
@@ -175,8 +176,11 @@ def _say_chosen(
 
 def _potential(results: Results, which: str) -> Any:
     found = get_located(results, Potential, which)
-    if found.artifacts.yaml is None or found.artifacts.asi is None:
-        raise InputError(f"potential '{which}' has no active set", "import it with --yaml and --asi, or fit it here")
+    check_graded(
+        found,
+        "use an ACE potential that was fitted here, or imported with --yaml and --asi; gst structures sample takes "
+        "frames without grades",
+    )
     return found
 
 

@@ -11,7 +11,7 @@ from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import check_name, chosen_material, open_project, parse_assignments
 from gst_jobflow.cli.fit_options import MODELS, as_commented_yaml, check_model, fit_config, models, other_config
 from gst_jobflow.cli.submit.options import ConfigFile, FitOption, read_config
-from gst_jobflow.cli.submit.submission import submit_flow
+from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
 from gst_jobflow.documents import Dataset, Potential
 from gst_jobflow.fitting.maker import Config
 from gst_jobflow.flows.fit import FitFlowMaker
@@ -48,6 +48,8 @@ def command(
     upfit: UpfitOption = None,
     ensemble: Annotated[int, typer.Option(min=1, help="Fit this many, which differ in seed and weights.")] = 1,
     show_config: Annotated[bool, typer.Option("--show-config", help="Print all fields, and submit nothing.")] = False,
+    estimate: Estimate = False,
+    yes: Yes = False,
 ) -> None:
     """Fit a potential to a dataset: ACE with pacemaker, GRACE/FS with gracemaker, or the kind of a plugin.
 
@@ -56,8 +58,7 @@ def command(
     fit 4f0c… --model grace --name GST-GRACE
     """
     check_name(name)
-    values = read_config(config)
-    options = parse_assignments(option or [], "--option")
+    values, options = read_config(config), parse_assignments(option or [], "--option")
     check_model(model, preset, solver, parent, first_guess, upfit, ensemble)
 
     def settings_for(elements: tuple[str, ...], start: Potential | None = None) -> Config:
@@ -82,6 +83,9 @@ def command(
     maker = FitFlowMaker(potential_name=name, config=chosen, first_guess=first_guess, ensemble=ensemble)
     maker.plugin = model if model not in MODELS else ""
     maker.upfit_kappa = upfit if start is None else None  # with a parent, the upfit is the only stage
-    fits = f"{ensemble} fits" if ensemble > 1 else _FITS.get(model, f"{model} fit")
-    what = f"{fits} {name} to dataset {dataset.name} ({counted(dataset.counts['train'], 'label')})"
-    submit_flow(maker.make(dataset.id, start.id if start else None), project, what)
+    what = f"{_fits(model, ensemble)} {name} to dataset {dataset.name} ({counted(dataset.counts['train'], 'label')})"
+    submit_flow(maker.make(dataset.id, start.id if start else None), project, what, only_estimate=estimate, yes=yes)
+
+
+def _fits(model: str, number: int) -> str:
+    return f"{number} fits" if number > 1 else _FITS.get(model, f"{model} fit")

@@ -12,7 +12,7 @@ from gst_jobflow.cli.common import open_project
 from gst_jobflow.cli.fit_options import fit_config
 from gst_jobflow.cli.searches import SearchOverrides, go_on, prepare
 from gst_jobflow.cli.submit.options import read_config
-from gst_jobflow.cli.submit.submission import submit_flow
+from gst_jobflow.cli.submit.submission import Estimate, Yes, check_cost, submit_flow
 from gst_jobflow.store import Results
 
 
@@ -30,6 +30,8 @@ def command(
     ] = None,
     resume: Annotated[str | None, typer.Option(help="Id of a search to continue; --fits may be larger.")] = None,
     name: Annotated[str, typer.Option(help="Name of the search; its potentials are NAME 1, NAME 2, ….")] = "search",
+    estimate: Estimate = False,
+    yes: Yes = False,
 ) -> None:
     """Search the settings of a fit: evenly spread points first, then proposals of a Gaussian process.
 
@@ -42,8 +44,11 @@ def command(
     results = Results.open(project)
     asked = SearchOverrides(fits=fits, start=start, at_once=at_once, alpha=alpha)
     if resume is not None:
-        flow, what = go_on(results, resume, asked, [dataset_id, preset, space, config])
+        flow, what, store = go_on(results, resume, asked, [dataset_id, preset, space, config])
     else:
         fit_of = partial(fit_config, preset=fit, values=read_config(config))
-        flow, what = prepare(results, dataset_id, preset, space, fit_of, asked, name)
-    submit_flow(flow, project, what)
+        flow, what, store = prepare(results, dataset_id, preset, space, fit_of, asked, name)
+    check_cost(flow, project, show=estimate, yes=yes)
+    if not estimate:
+        store()
+        submit_flow(flow, project, what)

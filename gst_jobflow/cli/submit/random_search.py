@@ -10,7 +10,7 @@ from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli.common import IterationOption, TagOption, open_project
 from gst_jobflow.cli.fit_options import as_commented_yaml
 from gst_jobflow.cli.submit.options import PlanFile, read_plan
-from gst_jobflow.cli.submit.submission import submit_flow
+from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
 from gst_jobflow.documents import Potential
 from gst_jobflow.dynamics.potential_files import check_kind, check_knows_elements
 from gst_jobflow.flows.random_search import RandomSearchMaker
@@ -32,6 +32,8 @@ def command(
     iteration: IterationOption = 0,
     tag: TagOption = None,
     show_config: Annotated[bool, typer.Option("--show-config", help="Print all fields, and submit nothing.")] = False,
+    estimate: Estimate = False,
+    yes: Yes = False,
 ) -> None:
     """Search random structures: relax random cells under pressure, and choose structures for labels.
 
@@ -50,4 +52,5 @@ def command(
     check_kind(found)
     check_knows_elements(found, plan.elements, "choose --compositions of its elements")
     maker = RandomSearchMaker(plan=plan, iteration=iteration, tags=tag or [])
-    submit_flow(maker.make(found.id), project, f"random search of {plan.cells} cells, {plan.number} to choose")
+    what = f"random search of {plan.cells} cells, {plan.number} to choose"
+    submit_flow(maker.make(found.id), project, what, only_estimate=estimate, yes=yes)

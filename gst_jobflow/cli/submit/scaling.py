@@ -19,7 +19,7 @@ from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
 from gst_jobflow.documents import Potential
 from gst_jobflow.dynamics.find_lammps import lammps_engine
 from gst_jobflow.evaluation.scaling import Mode, ScalingPlan
-from gst_jobflow.flows.scaling import ScalingMaker, check_contestants, check_styles
+from gst_jobflow.flows.scaling import ScalingMaker, check_contestants, check_pair_lines, check_styles
 from gst_jobflow.launch.configs import has_queue
 from gst_jobflow.store import Results
 from gst_jobflow.store.lineage import locate
@@ -96,8 +96,9 @@ def _numbers(option: str, text: str) -> list[int]:
 
 
 def _check_machine(plan: ScalingPlan, project: Project, potentials: list[Potential]) -> None:
-    """Refuse ranks that this machine lacks, nodes outside a queue, and pair styles that its LAMMPS lacks."""
+    """Refuse ranks that this machine lacks, nodes outside a queue, and pair styles that its LAMMPS cannot run."""
     if has_queue(project.settings.profile):
+        check_pair_lines(plan, None)
         return
     if plan.nodes:
         raise InputError(f"profile {project.settings.profile} has no queue and so no nodes", "give --ranks")
@@ -107,4 +108,6 @@ def _check_machine(plan: ScalingPlan, project: Project, potentials: list[Potenti
             f"give --ranks of at most {here}, or use a project with a SLURM profile",
         )
     if plan.pair_styles or any(each.kind != "ace" for each in potentials):
-        check_styles(plan, potentials, lammps_engine(project.settings, n_ranks=1))
+        engine = lammps_engine(project.settings, n_ranks=1)
+        check_styles(plan, potentials, engine)
+        check_pair_lines(plan, engine)

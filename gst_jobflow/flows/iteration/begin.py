@@ -14,7 +14,7 @@ from gst_jobflow.base.settings import Project
 from gst_jobflow.datasets.members import load_members
 from gst_jobflow.datasets.table import ids_of, texts_of
 from gst_jobflow.documents import Dataset, Potential, Study
-from gst_jobflow.dynamics.potential_files import check_kind, check_knows_elements
+from gst_jobflow.dynamics.potential_files import check_graded, check_kind, check_knows_elements
 from gst_jobflow.flows.estimate import estimate
 from gst_jobflow.flows.iteration.maker import STEPS, iteration_flow, iteration_plan
 from gst_jobflow.flows.iteration.plan import IterationPlan
@@ -60,9 +60,9 @@ def starting_point(
         used = elements_in([formula for each in sources if each.needs_potential for formula in each.formulas])
         check_knows_elements(potential, used, "choose compositions of its elements, or another potential")
         graded = [each for each in sources if each.kind == "cycle" or each.choose.gamma or each.choose.by == "gamma"]
-        if potential.artifacts.asi is None and graded:
-            raise InputError(
-                f"potential {potential.name} has no active set, which grades need", "choose by: diverse, without gamma"
+        if graded:
+            check_graded(
+                potential, "start from an ACE potential; or choose by: diverse, without gamma and without cycles"
             )
     return first, begin
 
@@ -180,14 +180,13 @@ def forecast(study: Study, backend: LabelBackend, project: Project) -> Iterator[
             steps = [jobs[uuid] for uuid in made.uuids.get(step, []) if uuid in jobs]
             costs = [cost for job in steps for cost in estimate(job, project, plan.assumed)]
             # choices cost little, and have no estimate
-            if costs := [cost for cost in costs if cost.work or step == "fit"]:
+            if costs := [cost for cost in costs if cost.work]:
                 yield _of_step(number, step, costs, labels if step == "label" else 0)
 
 
 def _of_step(iteration: int, step: str, costs: list[ExpectedCost], labels: int) -> StepForecast:
     hours = [cost.core_hours for cost in costs if cost.core_hours is not None]
     alike = Counter(cost.work for cost in costs)
-    alike = Counter({work or "fit": number for work, number in alike.items()})
     words = "; ".join(f"{number} jobs of {work}" if number > 1 else work for work, number in alike.items())
     work = f"up to {labels:,} labels" if labels else words
     known = next((cost.basis for cost in costs if cost.core_hours is not None), costs[0].basis)

@@ -15,7 +15,6 @@ from gst_jobflow.base.categories import in_category
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.base.resources import Resources, request_by_category
 from gst_jobflow.base.settings import Project, find_project
-from gst_jobflow.base.words import counted
 from gst_jobflow.datasets.create import create_dataset
 from gst_jobflow.datasets.members import load_members
 from gst_jobflow.datasets.spec import DatasetSpec
@@ -23,6 +22,7 @@ from gst_jobflow.datasets.table import texts_of
 from gst_jobflow.documents import Dataset, Potential, Structure, Study, derive_id
 from gst_jobflow.fitting.config import FitConfig
 from gst_jobflow.fitting.maker import FitMaker
+from gst_jobflow.fitting.work import FitWork
 from gst_jobflow.flows.fit import FitFlowMaker
 from gst_jobflow.flows.iteration.candidates import Place, candidates_from
 from gst_jobflow.flows.iteration.choice import choose_structures, composition_of, largest_grades
@@ -41,7 +41,7 @@ from gst_jobflow.launch.workflow import submit
 from gst_jobflow.store import Results
 from gst_jobflow.store.connect import launchpad
 from gst_jobflow.store.context import job_results
-from gst_jobflow.store.work import Allotment, ExpectedCost, declare_work
+from gst_jobflow.store.work import declare_work
 
 STEPS = ("candidates", "choose", "label", "dataset", "fit", "robustness", "decide")
 """Steps of an iteration, in order; each can wait for an approval."""
@@ -124,20 +124,6 @@ def iteration_flow(study: Study, number: int, backend: LabelBackend) -> Iteratio
     return _Builder(study, plan, number, backend).build()
 
 
-@dataclass(frozen=True)
-class FitsWork:
-    """Fits that another job submits."""
-
-    number: int
-
-    def cost(self, allotment: Allotment) -> ExpectedCost:
-        """Return the cost of one fit times their number."""
-        hours, work = allotment.assumed.core_hours_per_fit, counted(self.number, "fit")
-        if hours is None:
-            return allotment.expected(work, "this kind of job has no estimate")
-        return allotment.expected(work, allotment.assumed.basis, self.number * hours)
-
-
 def settings_search(plan: IterationPlan) -> tuple[SearchPlan, FitConfig]:
     """Return the search of the settings of a plan's fit, and the fit that it varies."""
     assert plan.fit.search is not None  # else there is none
@@ -211,14 +197,15 @@ class _Builder:
         search = settings.search
         if search is not None and self.number in search.iterations:
             found = search_settings(self.study.id, self.number, dataset_id)
-            declare_work(found, FitsWork(settings_search(self.plan)[0].n_fits))
+            space, fit = settings_search(self.plan)
+            declare_work(found, FitWork(fit, number=space.n_fits))
             best = take_best(self.study.id, found.output["search_id"])
             self._add("fit", found)
             self._add("fit", best)
             if settings.upfit_kappa is None:
                 return best.output["potential_id"], None
             upfit = upfit_of(self.name, best.output["potential_id"], dataset_id, settings.upfit_kappa, self.tags)
-            declare_work(upfit, FitsWork(1))
+            declare_work(upfit, FitWork(fit))
             self._add("fit", upfit)
             return upfit.output["potential_id"], None
         config = FitConfig.model_validate(self.study.plan.get("fit_config") or self._config())

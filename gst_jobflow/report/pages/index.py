@@ -51,10 +51,9 @@ def _pages(results: Results, root: Path) -> tuple[list[tuple[str, str, str]], li
     there = {file.name: file for file in sorted(folder.glob("*.html")) if file.name != INDEX}
     gone = []
     for study in islice(results.find(Study, {}, [("created_at", -1)]), _LISTED):
-        names = {page_of(root, study).name, f"{words.file_name(study.name, study.id)}.html"}
-        if study.report is not None and names.isdisjoint(there):
+        if study.report is not None and page_of(root, study).name not in there:
             gone.append([study.name, f"{study.kind} study", f"gst report study {study.id}"])
     for cycle in islice(results.find(Cycle, {}, [("created_at", -1)]), _LISTED):
-        if f"{words.file_name(cycle.name, cycle.id)}.html" not in there:
+        if page_of(root, cycle).name not in there:
             gone.append([cycle.name, "cycle", f"gst report cycle {cycle.id}"])
     return [(name, *title_of(file)) for name, file in there.items()], gone

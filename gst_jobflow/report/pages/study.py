@@ -74,9 +74,9 @@ def build_page(results: Results, kind: str, id: str, target: Path) -> Path:
     return write_page(render_page(results, COLLECTORS[kind](results, id)), target)
 
 
-def page_of(root: Path, study: Study) -> Path:
-    """Return the path of the page of a finished study."""
-    return root / "reports" / f"{words.file_name(study.name, study.id)}-{study.id[:8]}.html"
+def page_of(root: Path, document: Study | Cycle | Potential | Trajectory) -> Path:
+    """Return the path of the page of a document: in `reports`, with its name and the start of its id."""
+    return root / "reports" / f"{words.file_name(document.name, document.id)}-{document.id[:8]}.html"
 
 
 def check_place(target: Path) -> None:

@@ -1,0 +1,112 @@
+"""Expected cost of fits: iterations × functions × atoms × the core time of finished fits by the same engine."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from gst_jobflow.base.strict import StrictModel
+from gst_jobflow.base.words import counted
+from gst_jobflow.documents import Dataset, Potential
+from gst_jobflow.dynamics.work import was_queued
+from gst_jobflow.fitting.config import FitConfig
+from gst_jobflow.fitting.grace import GraceConfig
+from gst_jobflow.store import Results
+from gst_jobflow.store.work import Allotment, ExpectedCost
+
+_NEWEST = 40
+# of these, so many nearest in size
+_NEAREST = 10
+# starting a program has its share in small fits, and memory in large ones
+_MOST_TIMES = 30
+# their cost by function is not known, so fits that differ in anything else do not compare
+_MAY_DIFFER = ("seed", "maxiter", "gpu")
+
+
+class _Finished(NamedTuple):
+    """Size and cost of a finished fit, and whether it waited in a queue."""
+
+    size: float
+    core_hours: float
+    queued: bool
+
+
+@dataclass(frozen=True)
+class FitWork:
+    """Fits of one configuration to a dataset; `dataset_id` is a text if the dataset is there already."""
+
+    config: StrictModel
+    dataset_id: Any = None
+    plugin: str = ""
+    number: int = 1
+
+    def cost(self, allotment: Allotment) -> ExpectedCost:
+        """Return the cost by finished fits, else the assumed one; the basis has the spread, core hours of one fit."""
+        work, assumed = counted(self.number, "fit"), allotment.assumed
+        if isinstance(self.dataset_id, str):
+            n_atoms = allotment.results.get(Dataset, self.dataset_id).n_atoms
+            hours, basis = self._by_finished(n_atoms, allotment)
+            work += f" to {n_atoms:,} atoms"
+        else:
+            hours, basis = None, "its dataset is not made yet"
+        if hours is None and assumed.core_hours_per_fit is not None:
+            hours, basis = assumed.core_hours_per_fit, assumed.basis
+        if hours is None:
+            return allotment.expected(work, basis)
+        wall_h = hours / allotment.cores if self.number == 1 else None
+        return allotment.expected(work, basis, self.number * hours, wall_h)
+
+    def _by_finished(self, n_atoms: int, allotment: Allotment) -> tuple[float | None, str]:
+        """Return the core hours of one fit and what they rest on, or None and the reason."""
+        config = self.config.model_dump(mode="json")
+        if isinstance(self.config, FitConfig) and self.config.optimizer.ladder_step is not None:
+            return None, "a ladder has all iterations on each rung"
+        engine, where = _alike(self.config, self.plugin)
+        found = allotment.once(("fits", repr(where)), lambda: list(_finished(allotment.results, where)))
+        size = _size(config, n_atoms)
+        near = [fit for fit in found if 1 / _MOST_TIMES <= fit.size / size <= _MOST_TIMES]
+        if not near:
+            which = f"between 1/{_MOST_TIMES} and {_MOST_TIMES} times its size " if found else ""
+            return None, f"no fit {which}by {engine} has been measured here"
+        here = [fit for fit in near if fit.queued == allotment.queued]
+        chosen = sorted(here or near, key=lambda fit: abs(math.log(fit.size / size)))[:_NEAREST]
+        hours = sorted(fit.core_hours * size / fit.size for fit in chosen)
+        spread = f": {hours[0]:.3g} to {hours[-1]:.3g}" if len(hours) > 1 else ""
+        place = f"profile {allotment.profile}" if here else "another profile"
+        return statistics.median(hours), f"{counted(len(hours), 'fit')} by {engine} on {place}{spread}"
+
+
+def _alike(config: StrictModel, plugin: str) -> tuple[str, dict[str, Any]]:
+    """Return the engine of a fit, and the filter of potentials whose fits compare with it."""
+    if isinstance(config, FitConfig):
+        linear = config.solver == "linear"
+        solver = {"config.solver": "linear" if linear else {"$ne": "linear"}, "config.optimizer.ladder_step": None}
+        return "the linear solver" if linear else "pacemaker", {"kind": "ace", **solver}
+    same = {
+        f"config.{name}": value for name, value in config.model_dump(mode="json").items() if name not in _MAY_DIFFER
+    }
+    if isinstance(config, GraceConfig):
+        return "gracemaker", {"kind": "grace/fs", **same}
+    return plugin, {"kind": plugin, **same}
+
+
+def _finished(results: Results, where: dict[str, Any]) -> Iterator[_Finished]:
+    """Yield the newest fits whose cost is known."""
+    wanted = {**where, "dataset_id": {"$ne": None}, "cost.core_hours": {"$gt": 0}}
+    for row in results.database["potentials"].find(wanted).sort("created_at", -1).limit(_NEWEST):
+        fit = Potential.model_validate(row)
+        for dataset in results.find(Dataset, {"_id": fit.dataset_id}):
+            assert fit.cost is not None  # the filter sees to it
+            yield _Finished(_size(fit.config, dataset.n_atoms), fit.cost.core_hours, was_queued(results, fit))
+
+
+def _size(config: dict[str, Any], n_atoms: int) -> float:
+    """Return iterations × functions × atoms of a fit, with 1 for what its settings do not have."""
+    if "functions" not in config:
+        return float(config.get("maxiter", 1) * n_atoms)
+    iterations = 1 if config.get("solver") == "linear" else config["optimizer"]["maxiter"]
+    functions = config["functions"]["number_of_functions_per_element"] * len(config["elements"])
+    return float(iterations * functions * n_atoms)
