@@ -157,9 +157,13 @@ def _quoted(text: str) -> str:
 def _write_pckl(rows: Iterable[MemberRow], dataset: Dataset, file: Path) -> int:
     import pandas as pd
 
-    # built in pieces, which saves memory
-    labelled = ([row.labelled(dataset) for row in batch] for batch in batches(rows, _ROWS))
-    pieces = [to_dataframe(items, dataset.reference_energies_eV) for items in labelled]
+    # built in pieces, with one array for all structures of the same atoms in the same order: both save memory
+    pieces: list[pd.DataFrame] = []
+    numbers: dict[bytes, np.ndarray] = {}
+    for batch in batches(rows, _ROWS):
+        pieces.append(to_dataframe([row.labelled(dataset) for row in batch], dataset.reference_energies_eV))
+        for atoms in pieces[-1]["ase_atoms"]:
+            atoms.arrays["numbers"] = numbers.setdefault(atoms.numbers.tobytes(), atoms.numbers)
     frame = pd.concat(pieces, ignore_index=True)
     if not frame["name"].is_unique:
         raise DataError(f"a label is in dataset {dataset.id} more than once", "make the dataset again")

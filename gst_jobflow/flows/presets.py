@@ -28,10 +28,10 @@ from gst_jobflow.fitting.config import (
 from gst_jobflow.flows import presets_cp2k
 from gst_jobflow.flows.demo import DemoPlan
 from gst_jobflow.flows.preset_cells import CLOSE, CLOSEST, LOOSE, MIDDLE, PUSHED, pair_distances_A, random_cell
-from gst_jobflow.flows.structures import CrystalSpec
 from gst_jobflow.labelling.ase_calculator import tblite_backend
 from gst_jobflow.labelling.backend import LabelBackend
 from gst_jobflow.labelling.choose import backend_of
+from gst_jobflow.structures.families import CrystalSpec
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
 from gst_jobflow.structures.material import default_material
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gst_jobflow.flows.preset_cells import random_cell
-from gst_jobflow.flows.structures import CrystalSpec
+from gst_jobflow.structures.families import CrystalSpec
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
 
 Distances = tuple[float, float, float]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import math
 import os
 import socket
@@ -130,6 +131,7 @@ def open_database(where: Connection) -> Database:
     if not where.external and not listens(where.port):
         raise not_running(where)
     client: MongoClient | None = None
+    _end_without_waiting()
     try:
         client = MongoClient(where.full_uri, tz_aware=True, **where.client_options)
         database = client[where.database]
@@ -141,6 +143,17 @@ def open_database(where: Connection) -> Database:
         # the driver's text and traceback may hold the URI
         raise explain(err, where) from None
     return database
+
+
+def _end_without_waiting() -> None:
+    """Let this process end at once, where PyMongo would wait half a second for its threads.
+
+    They are daemons that watch servers and close idle cursors, and wake twice a second to see whether to stop.
+    """
+    from pymongo.synchronous import monitor
+
+    if wait_for_threads := getattr(monitor, "_shutdown_resources", None):
+        atexit.unregister(wait_for_threads)
 
 
 def listens(port: int, host: str = LOOPBACK) -> bool:

@@ -126,10 +126,12 @@ class Results:
         logger.warning("database went away; results are spooled in %s: gst ingest puts them in", self.spool_dir)
         self._database = None
 
-    def add_many(self, documents: Iterable[Document | EncodedStructure]) -> tuple[int, int]:
+    def add_many(
+        self, documents: Iterable[Document | EncodedStructure], *, expect_new: bool = False
+    ) -> tuple[int, int]:
         """Insert immutable documents in batches, to disk first; return how many were new and how many existed.
 
-        Documents that only reached the disk are not counted.
+        Documents that only reached the disk are not counted. It is faster to expect new documents where most are new.
 
         Raises
         ------
@@ -144,13 +146,15 @@ class Results:
                     if self._database is None:
                         continue
                 try:
-                    inserted = insert_all(self.database, batch)
+                    inserted = insert_all(self.database, batch, expect_new=expect_new)
                     new, known = new + inserted, known + len(batch) - inserted
                 except ConnectionFailure as err:
                     self._spool_only(err)
         return new, known
 
-    def put_labels(self, labels: Sequence[Label | EncodedLabel]) -> tuple[int, dict[int, DataError]]:
+    def put_labels(
+        self, labels: Sequence[Label | EncodedLabel], *, expect_new: bool = False
+    ) -> tuple[int, dict[int, DataError]]:
         """Write labels as one batch, to disk first; see `write.write_labels` for rules and result.
 
         Labels that only reached the disk are not counted.
@@ -164,7 +168,7 @@ class Results:
         if spooled and self._database is None:
             return 0, {}
         try:
-            return write_labels(self.database, labels)
+            return write_labels(self.database, labels, expect_new=expect_new)
         except ConnectionFailure as err:
             self._spool_only(err, spooled)
             return 0, {}

@@ -22,6 +22,8 @@ _CASE = 32
 # whole numbers up to 2^53 and powers of ten up to 10^22 are exact, so one multiplication or division rounds as `float`
 _MOST_BEFORE_A_DIGIT = (2**53 - 9) // 10
 _EXACT_POWER = 22
+# fewer than 2^53, and their point
+_FEW_DIGITS = 16
 _POWERS = 10.0 ** np.arange(_EXACT_POWER + 1)
 _MOST_BINS = 64
 
@@ -52,6 +54,26 @@ def _read_whole(text: NDArray, at: int, whole: int) -> tuple[int, int]:
         whole = 10 * whole + (text[at] - _ZERO)
         at += 1
     return whole, at
+
+
+@compiled
+def _read_decimal(text: NDArray, at: int) -> tuple[float, int]:
+    """Return the number at a place, and the place behind it, if it has a point, few digits and no exponent; else -1."""
+    negative = text[at] == _MINUS
+    start = at + 1 if negative else at
+    whole, end = 0, start
+    while _ZERO <= text[end] <= _NINE:
+        whole, end = 10 * whole + (text[end] - _ZERO), end + 1
+    point = end
+    if text[point] != _POINT:
+        return 0.0, -1
+    end += 1
+    while _ZERO <= text[end] <= _NINE:
+        whole, end = 10 * whole + (text[end] - _ZERO), end + 1
+    if end - start > _FEW_DIGITS or end - start < 2 or text[end] | _CASE == _EXPONENT:
+        return 0.0, -1
+    value = whole / _POWERS[end - point - 1]
+    return (-value if negative else value), end
 
 
 @compiled
@@ -120,7 +142,9 @@ def read_rows(text: NDArray, atomic_numbers: NDArray, numbers: NDArray, values: 
         numbers[row] = number
         for column in range(values.shape[1]):
             start = _after_blanks(text, at)
-            value, end = _read_number(text, start)
+            value, end = _read_decimal(text, start)
+            if end < 0:
+                value, end = _read_number(text, start)
             if start == at or end < 0:
                 return False
             values[row, column], at = value, end
@@ -189,6 +213,7 @@ def _write_words(
         _wrapped(positions[atom], cell, reciprocal, faces, inside)
         for column in range(3):
             words[n_atoms + 9 + 3 * atom + column] = np.int64(np.rint(inside[column] * per_A))
+    words[-3:] = 1
 
 
 @compiled
@@ -287,8 +312,8 @@ def identify(
     face_A
         Atoms this close below the far face count as on the near one.
     per_A, words
-        Species, then cell and wrapped positions as whole numbers of 1/`per_A` Å, become the first 4 n + 9 of `words`,
-        int64.
+        Takes species, cell and wrapped positions as whole numbers of 1/`per_A` Å, and three ones for the periodic
+        directions; shape (4 n + 12,), int64.
     cutoff_A, longer
         Where the search for the smallest distance begins, and the factor by which it goes on.
     """
