@@ -16,7 +16,7 @@ from gst_jobflow.store import Results
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenFigure:
     """Files of a drawn figure, what they were made of, the command that makes them, and a remark for the reader."""
 
     files: list[Path]
@@ -35,7 +35,7 @@ def draw_one(
     paper: bool = False,
     mixed: bool = False,
     reference: ReferenceSource | None = None,
-) -> Written:
+) -> WrittenFigure:
     """Draw one figure and write its files.
 
     Parameters
@@ -61,7 +61,7 @@ def draw_one(
     files = write_figure(drawn, kind.shows, command, stem, formats)
     source = f" Paper: {paper_numbers()['source']}." if kind.overlays else " The paper prints no numbers of it."
     source *= paper
-    return Written(files, drawn.made_of, command, f"{drawn.remark}{source}".strip())
+    return WrittenFigure(files, drawn.made_of, command, f"{drawn.remark}{source}".strip())
 
 
 def _options(reference: ReferenceSource) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gst_jobflow.base.errors import GstError
-from gst_jobflow.report.catalogue.draw import Written, draw_one
+from gst_jobflow.report.catalogue.draw import WrittenFigure, draw_one
 from gst_jobflow.report.catalogue.kinds import FigureKind
 from gst_jobflow.report.catalogue.registry import FIGURES
 from gst_jobflow.report.catalogue.sources import check_complete
@@ -32,7 +32,7 @@ class DrawnFigure:
 
     kind: FigureKind
     of: str
-    written: Written
+    written: WrittenFigure
 
 
 @dataclass(frozen=True)
