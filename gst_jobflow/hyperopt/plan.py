@@ -56,11 +56,11 @@ class SearchPlan(StrictModel):
 
     @model_validator(mode="after")
     def _numbers_agree(self) -> SearchPlan:
-        for name in ("at_once", "n_start"):
+        for name, option in (("at_once", "--at-once"), ("n_start", "--start")):
             if getattr(self, name) > self.n_fits:
                 raise UnfitValueError(
                     f"{name} = {getattr(self, name)} is more than n_fits = {self.n_fits}",
-                    f"set {name} to at most {self.n_fits}, or raise n_fits",
+                    f"set {name} ({option}) to at most {self.n_fits}, or raise n_fits (--fits)",
                 )
         return self
 

@@ -20,7 +20,7 @@ def success_fractions(table: Sequence[dict[str, Any]]) -> Figure | None:
     """Success fraction of each potential by composition, with 95 % Wilson intervals."""
     names = list(dict.fromkeys(row["composition"] for row in table))
     potentials = list(dict.fromkeys(row["potential"] for row in table))
-    axes = panel(PANEL_IN[0] + 0.45 * len(names), PANEL_IN[1])
+    axes = panel(max(PANEL_IN[0], 1.4 + 0.45 * len(names)), PANEL_IN[1])
     for number, potential in enumerate(potentials):
         rows = [row for row in table if row["potential"] == potential]
         shift = 0.16 * (number - (len(potentials) - 1) / 2)

@@ -11,6 +11,9 @@ from gst_jobflow.report.figures import robustness as figures
 from gst_jobflow.report.pages.elements import PagePart, Table, figure_of
 from gst_jobflow.store import Results
 
+# compositions that half a page has room for
+_MOST_IN_HALF = 4
+
 
 def robustness_parts(study: Study, results: Results | None = None) -> Iterator[PagePart]:
     """Yield protocol and success fractions; with `results`, also figures and failed runs."""
@@ -24,6 +27,7 @@ def robustness_parts(study: Study, results: Results | None = None) -> Iterator[P
         figures.success_fractions(study.table),
         "Share of runs that succeed, with 95 % Wilson intervals.",
         "Success fraction by composition",
+        wide=len(study.plan["compositions"]) > _MOST_IN_HALF,
     )
     part.figures += figure_of(
         figures.survival(runs, names, study.plan["duration_ps"]), "Runs without a fault so far.", "Survival"
