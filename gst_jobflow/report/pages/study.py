@@ -52,6 +52,7 @@ MOST_BYTES = 15_000_000
 _LEFT_OUT = '<p class="missing">Left out, since the page would be larger than 15 MB; gst figure draws it alone.</p>'
 _RUNS_DRAWN = 6
 _OWN_PAGES = {
+    "ablation": "ablation",
     "hyperopt": "search",
     "evaluation": "evaluation",
     "robustness": "robustness",
@@ -164,7 +165,7 @@ def render_page(results: Results, data: StudyData) -> str:
         fit=_fit(data),
         cycles=[_cycle(results, each) for each in data.cycles],
         runs=_runs(results, data),
-        table=None if data.study is None or data.study.kind in (*_OWN_PAGES, "ablation") else plain_table(data.study),
+        table=None if data.study is None or data.study.kind in _OWN_PAGES else plain_table(data.study),
         search=search.section(data.study) if data.study is not None and data.study.kind == "hyperopt" else None,
         evaluation=evaluation_section(results, data.study) if data.study is not None else None,
         ablation=ablation_section(data.study) if data.study is not None else None,
@@ -198,12 +199,13 @@ def _sections(data: StudyData) -> list[tuple[str, str]]:
     kind = _OWN_PAGES.get(study_kind, data.kind)
     sections = {
         "search": ("Search", ("search",)),
+        "results": ("Results", ("ablation",)),
         "evaluation": ("Evaluation", ("evaluation",)),
         "robustness": ("Robustness", ("robustness",)),
         "validation": ("Validation", ("validation",)),
         "scaling": ("Scaling", ("scaling",)),
         "iterations": ("Iterations", ("iteration",)),
-        "data": ("Data", ("study", "search", "potential", "iteration")),
+        "data": ("Data", ("study", "search", "ablation", "potential", "iteration")),
         "fit": ("Potential", ("study", "search", "potential", "cycle", "iteration")),
         "cycle": ("Device cycle", ("study", "cycle")),
         "run": ("Run", ("trajectory",)),
@@ -211,7 +213,7 @@ def _sections(data: StudyData) -> list[tuple[str, str]]:
             "Provenance",
             ("study", *_OWN_PAGES.values(), "potential", "cycle", "trajectory"),
         ),
-        "attempts": ("Attempts", ("study", "search", "iteration", "potential", "cycle", "trajectory")),
+        "attempts": ("Attempts", ("study", "search", "ablation", "iteration", "potential", "cycle", "trajectory")),
     }
     return [(anchor, name) for anchor, (name, kinds) in sections.items() if kind in kinds]
 
