@@ -45,6 +45,7 @@ _RUNS_DRAWN = 6
 _SHOWN = {
     "study": "data fit cycle provenance attempts",
     "search": "data fit provenance attempts",
+    "results": "data provenance attempts",
     "iterations": "data fit provenance attempts",
     "potential": "data fit provenance attempts",
     "cycle": "fit cycle provenance attempts",
@@ -179,10 +180,10 @@ def page_template(name: str) -> Any:
 def _sections(data: StudyData) -> list[tuple[str, str]]:
     """Return anchor and name of the sections of a page of this kind."""
     # data and parity of an evaluated potential belong to its fit
-    own, _ = SECTIONS.get(data.study.kind if data.study else "", ("results", None))
-    shown = _SHOWN.get(data.kind if own == "results" else own, "provenance").split()
+    own, _ = SECTIONS.get(data.study.kind if data.study else "", ("", None))
+    shown = [*([own] if own else []), *_SHOWN.get(own or data.kind, "provenance").split()]
     named = {"fit": "Potential", "cycle": "Device cycle"}
-    return [(anchor, named.get(anchor, anchor.capitalize())) for anchor in ([] if own == "results" else [own]) + shown]
+    return [(anchor, named.get(anchor, anchor.capitalize())) for anchor in shown]
 
 
 def _state(data: StudyData) -> str:
