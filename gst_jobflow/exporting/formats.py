@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase.data import chemical_symbols
 
 from gst_jobflow.base.batches import batches
-from gst_jobflow.base.errors import DataError, InputError, nearest
+from gst_jobflow.base.errors import DataError, InputError, check_known, nearest
 from gst_jobflow.datasets.members import SPLITS
 from gst_jobflow.datasets.read import MemberRow, stream_rows
 from gst_jobflow.documents import Dataset
@@ -82,8 +83,7 @@ def export_dataset(
         A label or structure is missing or incomplete; nothing is written.
     """
     form = dataset_format(target, form)
-    if split is not None and split not in SPLITS:
-        raise InputError(f"no split '{split}'", nearest(split, SPLITS))
+    check_known("no split", split, SPLITS)
     check_target(target, force)
     total = dataset.n_members if split is None else dataset.counts.get(split, 0)
     if total == 0:
@@ -115,8 +115,6 @@ def extxyz_frame(row: MemberRow, fingerprint: str) -> str:
     It has `virial` (eV, -stress × volume, as in QUIP and GST-GAP-22) and `stress` (eV/Å³, ASE's sign), since a stress
     computed from a virial would differ in its last digit.
     """
-    from ase.data import chemical_symbols
-
     info: dict[str, Any] = {
         "Lattice": _numbers(row.cell_A.ravel().tolist()),
         "Properties": "species:S:1:pos:R:3:forces:R:3",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.errors import check_known
 from gst_jobflow.base.settings import Project
 from gst_jobflow.datasets.split import SplitSpec
 from gst_jobflow.devices.cell import CrossPointSpec
@@ -49,8 +49,7 @@ def demo_plan(size: str, labels: str) -> DemoPlan:
     InputError
         There is no plan of this size.
     """
-    if size not in SIZES:
-        raise InputError(f"no demo of size '{size}'", nearest(size, SIZES))
+    check_known("no demo of size", size, SIZES)
     if size == "tiny":
         return DemoPlan(size=size, labels=labels, **_tiny())
     return DemoPlan(size=size, labels=labels, **(_cp2k() if labels == "cp2k" else _standard()))

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.errors import InputError, check_known
 from gst_jobflow.base.strict import StrictModel, UnfitValueError
 from gst_jobflow.documents import Study
 from gst_jobflow.fitting.config import FitConfig
@@ -105,8 +105,7 @@ def preset(name: str, fit: FitConfig) -> tuple[SearchPlan, FitConfig]:
     InputError
         There is no such preset.
     """
-    if name not in PRESETS:
-        raise InputError(f"no search '{name}'", nearest(name, PRESETS))
+    check_known("no search", name, PRESETS)
     return PRESETS[name](fit)
 
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gst_jobflow.base.words import counted
-
-if TYPE_CHECKING:
-    from gst_jobflow.report.collect import CycleData, StudyData
+from gst_jobflow.report.collect import CycleData, StudyData
 
 # first-principles codes; all others are stand-ins
 FIRST_PRINCIPLES = {"vasp": "VASP", "cp2k": "CP2K"}
@@ -289,6 +287,4 @@ def size(n_bytes: float) -> str:
 
 def file_name(name: str, id: str) -> str:
     """Return a file name from the letters, digits, dots and dashes of `name`, else from the id."""
-    import re
-
     return re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-.")[:80] or re.sub(r"[^A-Za-z0-9-]+", "-", id)

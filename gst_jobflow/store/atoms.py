@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from ase import Atoms
 
 from gst_jobflow.documents import LARGE_STRUCTURE_ATOMS, ConfigType, Structure, pack, unpack
+from gst_jobflow.store.files.artifacts import ArtifactStore
+from gst_jobflow.store.results import Results
 from gst_jobflow.structures.document_fields import identified
 from gst_jobflow.structures.plain_atoms import PlainAtoms
-
-if TYPE_CHECKING:
-    from ase import Atoms
-
-    from gst_jobflow.store.files.artifacts import ArtifactStore
-    from gst_jobflow.store.results import Results
 
 
 def structure_document(
@@ -104,8 +101,6 @@ def structure_values(
 
 def atoms_of(structure: Structure, artifacts: ArtifactStore) -> Atoms:
     """Return the atoms of a structure document; `info` holds its id and config_type."""
-    from ase import Atoms
-
     if structure.atoms_artifact is not None:
         with np.load(artifacts.path(structure.atoms_artifact)) as data:
             numbers, positions = data["numbers"], data["positions"]

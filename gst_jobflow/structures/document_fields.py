@@ -8,17 +8,17 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from ase import Atoms
+from ase.data import atomic_masses, chemical_symbols
 
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.structures.composition import reduced_formula
 from gst_jobflow.structures.contacts import LONGER, first_cutoff_A, smallest_distance
-from gst_jobflow.structures.lattice import LEAST_VOLUME_A3, Vector, reciprocal_rows
+from gst_jobflow.structures.lattice import AMU_PER_A3_IN_G_CM3, LEAST_VOLUME_A3, Vector, reciprocal_rows
 from gst_jobflow.structures.plain_atoms import PlainAtoms
 
 if TYPE_CHECKING:
     from functools import _lru_cache_wrapper
-
-    from ase import Atoms
 
 T = TypeVar("T")
 
@@ -30,7 +30,6 @@ _FACE_A = 2.5e-8
 # frames of a trajectory have the same atoms; for larger ones counting costs little in comparison
 _REMEMBERED_ATOMS = 10_000
 _HEAVIEST = 118
-_AMU_PER_A3_IN_G_CM3 = 1.66053906660
 
 
 def describe(atoms: Atoms) -> dict[str, Any]:
@@ -91,7 +90,7 @@ def _described(atoms: PlainAtoms, closest_A: float) -> dict[str, Any]:
         "n_atoms": len(atoms),
         "elements": [element for element, _ in shares],
         "min_distance_A": closest_A if math.isfinite(closest_A) else None,
-        "density_g_cm3": mass / cell_A3 * _AMU_PER_A3_IN_G_CM3 if cell_A3 else None,
+        "density_g_cm3": mass / cell_A3 * AMU_PER_A3_IN_G_CM3 if cell_A3 else None,
         "volume_per_atom_A3": cell_A3 / len(atoms) if cell_A3 else None,
     }
 
@@ -116,8 +115,6 @@ def _are_elements(packed: bytes) -> bool:
 @lru_cache(maxsize=8)
 def _composition(packed: bytes) -> tuple[str, tuple[tuple[str, float], ...], float]:
     """Return reduced formula, each element's share in alphabetical order, and mass of packed numbers (int64)."""
-    from ase.data import atomic_masses, chemical_symbols
-
     numbers = np.frombuffer(packed, np.int64)
     present = np.bincount(numbers)
     counts = {chemical_symbols[number]: int(present[number]) for number in np.flatnonzero(present).tolist()}

@@ -46,7 +46,7 @@ def ablation_chart(rows: Sequence[AblationRow], columns: dict[str, str]) -> Figu
     panels[0].set_yticks(range(len(rows)), [row.what for row in rows])
     panels[0].set_ylim(len(rows) - 0.5, -0.5)
     if any(row.paper for row in rows):
-        legend_below(figure, panels[0])
+        legend_below(panels[0])
     return figure
 
 
