@@ -161,6 +161,20 @@ class VaspBackend(BackendModel):
                 f"label a supercell of it, or raise the limit: --option max_kpoints={number}",
             )
 
+    def check_machine(self, elements: set[str]) -> None:
+        """Refuse to label these elements on a machine without VASP or their POTCARs.
+
+        Raises
+        ------
+        MissingProgramError
+            The command, the folder of POTCARs, or one of them is missing.
+        """
+        find_command(self.settings.full_command)
+        if absent := missing_potcars(elements, self.settings):
+            raise MissingProgramError(
+                f"no POTCAR of {', '.join(absent)} in the {self.settings.potcar_functional} set", POTCAR_FIX
+            )
+
     def compute(self, atoms: Atoms, directory: Path) -> RawLabel:
         """Write the input set, run VASP under custodian, read vasprun.xml.
 
