@@ -102,11 +102,14 @@ def test_a_kind_of_potentials_of_the_plugin_is_fitted_evaluated_and_run(gst, pro
 
 
 def _what_only_ace_has_is_refused_with_a_way_out(gst, tmp_path: Path) -> None:
+    cell = {"kind": "mushroom", "formula": "Sb2Te3", "repeat": [12, 4, 12], "barrier_thickness_A": 12}
+    hold = {"kind": "HOLD", "temperature_K": 300, "duration_ps": 4, "output": {"gamma_every": 100}}
+    (tmp_path / "graded.yaml").write_text(yaml.safe_dump({"cell": cell, "operations": [hold]}))
     (tmp_path / "halt.yaml").write_text("halt_gamma: 30\ncompositions: [Sb2Te3]\n")
     graded = "pairs is morse: only ACE has active sets"
     for words, why, fix in (
         (
-            ("submit", "cycle", "mushroom", "--potential", "pairs", "--programme", "mushroom-small"),
+            ("submit", "cycle", "mushroom", "--potential", "pairs", "--programme", "graded.yaml"),
             graded,
             "--no-gamma",
         ),

@@ -6,14 +6,13 @@ file or, where that folder is read-only, in the user's; where neither can be wri
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from gst_jobflow.analysis.neighbours import CellGrid
+from gst_jobflow.structures.kernels import compiled
 
 #: radial functions are worked on eight at a time: their number is filled up to a multiple
 EIGHT = 8
@@ -22,14 +21,7 @@ _LANES = 16
 # atoms whose expansions are contracted together, as a vector
 BATCH = 64
 
-
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    options: dict[str, Any] = {"nogil": True, "fastmath": True}
-    try:
-        return njit(cache=True, **options)(function)
-    except RuntimeError:
-        # numba found no folder that it may write to
-        return njit(**options)(function)
+_compiled = partial(compiled, fastmath=True)
 
 
 @_compiled

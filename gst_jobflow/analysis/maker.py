@@ -9,18 +9,12 @@ from typing import Any
 from jobflow import Flow, Job, Maker, job
 
 from gst_jobflow.analysis.plan import AnalysisPlan
-from gst_jobflow.analysis.run import Analysed, analyse_structures, analyse_trajectory, summary
+from gst_jobflow.analysis.run import analyse_stored, analyse_trajectory
 from gst_jobflow.base.categories import in_category
 from gst_jobflow.base.cores import cores
-from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.settings import find_project
-from gst_jobflow.documents import Structure, Study, Trajectory
-from gst_jobflow.documents.base import derive_id, now
-from gst_jobflow.documents.study import Member
-from gst_jobflow.store import Results
+from gst_jobflow.documents import Trajectory
 from gst_jobflow.store.context import continuation, job_deadline, job_results
-
-MOST_STRUCTURES = 5000
 
 
 @in_category("analysis")
@@ -88,45 +82,6 @@ class AnalyseMaker(Maker):
             jobs.append(self.make(id))
             jobs[-1].name = f"{self.name} {number}"
         return Flow(jobs, name=self.name)
-
-
-def analyse_stored(
-    results: Results,
-    structure_ids: Sequence[str],
-    name: str,
-    plan: AnalysisPlan,
-    processes: int,
-    tell: Callable[[str], None] = lambda _: None,
-    time_is_up: Callable[[], bool] = lambda: False,
-) -> tuple[Analysed, Study]:
-    """Analyse stored structures of one composition; the same ones by the same plan are one study.
-
-    Raises
-    ------
-    InputError
-        There are none, too many, or they have several compositions and k-bar is asked for.
-    """
-    if not 0 < len(structure_ids) <= MOST_STRUCTURES:
-        raise InputError(f"{len(structure_ids)} structures", f"name between 1 and {MOST_STRUCTURES}")
-    found = results.database["structures"].distinct("formula", {"_id": {"$in": list(structure_ids)}})
-    if len(found) > 1 and "k-bar" in plan.what:
-        raise InputError(
-            f"k-bar compares with crystals of one composition, and there are {', '.join(sorted(found)[:5])}",
-            "-w formula=…",
-        )
-    id = derive_id("analysis", plan.model_dump(mode="json"), list(structure_ids))
-    members = [Member(collection=Structure.collection, id=each, role="analysed") for each in structure_ids]
-    settings = plan.model_dump(mode="json")
-    results.add(Study(id=id, name=name, kind="analysis", state="running", plan=settings, members=members))
-    study = results.get(Study, id)
-    done = analyse_structures(
-        results, study, structure_ids, found[0], plan, processes=processes, tell=tell, time_is_up=time_is_up
-    )
-    if not done.left and study.table != done.table():
-        means = {f"outcome.means.{key}": value for each in done.series.values() for key, value in summary(each).items()}
-        values = {"table": done.table(), "state": "finished", "finished_at": now().isoformat(), **means}
-        results.update("studies", id, values)
-    return done, results.get(Study, id)
 
 
 def _time_is_up() -> Callable[[], bool]:

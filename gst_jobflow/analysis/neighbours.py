@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers, chemical_symbols
+from numpy.typing import NDArray
 
 from gst_jobflow.base.errors import DataError, InputError
-
-if TYPE_CHECKING:
-    from ase import Atoms
-    from numpy.typing import NDArray
 
 
 class CellGrid(NamedTuple):
@@ -61,15 +60,11 @@ def cell_grid(atoms: Atoms, reach_A: float, among: NDArray | None = None) -> Cel
 
 def elements_of(atoms: Atoms) -> list[str]:
     """Return the elements in alphabetical order; without a name for each atom, which takes long in large cells."""
-    from ase.data import chemical_symbols
-
     return sorted(chemical_symbols[number] for number in np.unique(atoms.numbers))
 
 
 def kinds_of(atoms: Atoms, elements: Sequence[str]) -> NDArray:
     """Return the place of each atom's element among `elements`, shape (n,); −1 for another element."""
-    from ase.data import atomic_numbers
-
     place = np.full(max(atomic_numbers.values()) + 1, -1)
     place[[atomic_numbers[element] for element in elements]] = np.arange(len(elements))
     return place[atoms.numbers]

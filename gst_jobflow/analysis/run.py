@@ -19,15 +19,18 @@ from gst_jobflow.analysis.growth import growth_rows
 from gst_jobflow.analysis.motifs import first_minima
 from gst_jobflow.analysis.plan import GROWTH, AnalysisPlan, run_options
 from gst_jobflow.analysis.series import Row, Series, SeriesWriter
-from gst_jobflow.base.errors import DataError, RunError
+from gst_jobflow.base.errors import DataError, InputError, RunError
 from gst_jobflow.base.processes import die_with_parent
-from gst_jobflow.documents import Study, Trajectory
+from gst_jobflow.documents import Structure, Study, Trajectory
+from gst_jobflow.documents.base import derive_id, now
+from gst_jobflow.documents.study import Member
 from gst_jobflow.selection.decorrelation import statistical_inefficiency
 from gst_jobflow.selection.frames import FoundStructure, states_of
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import load_atoms
 from gst_jobflow.store.lookup import get_located
 
+MOST_STRUCTURES = 5000
 _RDF_FRAMES, _RDF_REACH_A = 10, 8.0
 _SMALL_ATOMS = 100_000
 """Together in the frames that are analysed at once; of larger ones there are two in memory."""
@@ -141,7 +144,46 @@ def analyse_trajectory(
     return done
 
 
-def analyse_structures(
+def analyse_stored(
+    results: Results,
+    structure_ids: Sequence[str],
+    name: str,
+    plan: AnalysisPlan,
+    processes: int,
+    tell: Callable[[str], None] = lambda _: None,
+    time_is_up: Callable[[], bool] = lambda: False,
+) -> tuple[Analysed, Study]:
+    """Analyse stored structures of one composition; the same ones by the same plan are one study.
+
+    Raises
+    ------
+    InputError
+        There are none, too many, or they have several compositions and k-bar is asked for.
+    """
+    if not 0 < len(structure_ids) <= MOST_STRUCTURES:
+        raise InputError(f"{len(structure_ids)} structures", f"name between 1 and {MOST_STRUCTURES}")
+    found = results.database["structures"].distinct("formula", {"_id": {"$in": list(structure_ids)}})
+    if len(found) > 1 and "k-bar" in plan.what:
+        raise InputError(
+            f"k-bar compares with crystals of one composition, and there are {', '.join(sorted(found)[:5])}",
+            "-w formula=…",
+        )
+    id = derive_id("analysis", plan.model_dump(mode="json"), list(structure_ids))
+    members = [Member(collection=Structure.collection, id=each, role="analysed") for each in structure_ids]
+    settings = plan.model_dump(mode="json")
+    results.add(Study(id=id, name=name, kind="analysis", state="running", plan=settings, members=members))
+    study = results.get(Study, id)
+    done = _analyse_structures(
+        results, study, structure_ids, found[0], plan, processes=processes, tell=tell, time_is_up=time_is_up
+    )
+    if not done.left and study.table != done.table():
+        means = {f"outcome.means.{key}": value for each in done.series.values() for key, value in summary(each).items()}
+        values = {"table": done.table(), "state": "finished", "finished_at": now().isoformat(), **means}
+        results.update("studies", id, values)
+    return done, results.get(Study, id)
+
+
+def _analyse_structures(
     results: Results,
     study: Study,
     structure_ids: Sequence[str],

@@ -13,18 +13,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from gst_jobflow.analysis.neighbours import CellGrid, cell_grid, elements_of, kinds_of
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.structures.document_fields import content_hash
-
-if TYPE_CHECKING:
-    from ase import Atoms
-    from numpy.typing import NDArray
 
 PUBLISHED_CUTOFF = 0.57
 _BLOCK = 512

@@ -12,7 +12,12 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pymongo
+from bson.raw_bson import RawBSONDocument
+from pymongo.collection import Collection
+from pymongo.database import Database
 
 from gst_jobflow import __version__
 from gst_jobflow.archive.manifests import (
@@ -31,6 +36,7 @@ from gst_jobflow.archive.writing import ArchiveMember, write_tar
 from gst_jobflow.base.atomic import replacing
 from gst_jobflow.base.batches import batches_by_weight
 from gst_jobflow.base.errors import DatabaseError, InputError
+from gst_jobflow.base.settings import Project
 from gst_jobflow.documents import SCHEMA_VERSION, now
 from gst_jobflow.store.connect import connect
 from gst_jobflow.store.files.artifacts import ArtifactStore, sha256_of
@@ -39,12 +45,6 @@ from gst_jobflow.store.id_table import IdTable
 from gst_jobflow.store.schema.migrate import migrate
 from gst_jobflow.store.schema.preparation import INDEX_OPTIONS
 from gst_jobflow.store.schema.versions import META_COLLECTION, RESTORE_MARK
-
-if TYPE_CHECKING:
-    from pymongo.collection import Collection
-    from pymongo.database import Database
-
-    from gst_jobflow.base.settings import Project
 
 _BATCH = 10_000
 _BATCH_BYTES = 8 << 20
@@ -101,8 +101,6 @@ def _refuse_running(database: Database, while_running: bool) -> None:
 
 
 def _dump_collections(database: Database, scratch: Path, while_running: bool) -> BackupManifest:
-    import pymongo
-
     names = [info["name"] for info in database.list_collections() if info.get("type", "collection") == "collection"]
     # documents are stored after those they name: when read in the other order, beside writers, no document in the
     # backup names one that is not in it
@@ -283,8 +281,6 @@ def _load(database: Database, dump: CollectionDump, content: Content) -> None:
 
 
 def _documents(content: Content) -> Iterator[Any]:
-    from bson.raw_bson import RawBSONDocument
-
     with gzip.GzipFile(fileobj=content, mode="rb") as stream:
         while head := stream.read(4):
             yield RawBSONDocument(head + stream.read(int.from_bytes(head, "little") - 4))

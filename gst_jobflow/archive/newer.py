@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
+
+from pymongo.database import Database
+from pymongo.errors import DuplicateKeyError, WriteError
 
 from gst_jobflow.analysis.series import FRAMES
 from gst_jobflow.documents import Document, Trajectory
 from gst_jobflow.store.write import refused_by_server
-
-if TYPE_CHECKING:
-    from pymongo.database import Database
 
 _STATES = {"waiting": 0, "running": 1, "lost": 2, "failed": 3, "finished": 4}
 
@@ -23,8 +23,6 @@ def put_mutable(database: Database, document: Document) -> Literal["new", "known
         `new`, `replaced`, `known` (the database has the same or a later state), or `differs` (it has another one, which
         stays, since neither is later).
     """
-    from pymongo.errors import DuplicateKeyError, WriteError
-
     collection = database[document.collection]
     fields = document.to_mongo()
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 
 
 class GstError(Exception):
@@ -59,3 +59,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
     names = sorted(known)
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.55)
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(names)}"
+
+
+def check_known(
+    what: str, name: str | None, known: Collection[str], error: Callable[[str, str], Exception] = InputError
+) -> None:
+    """Refuse a name that is not among the known ones, as "`what` 'name'" with the nearest; None names nothing."""
+    if name is not None and name not in known:
+        raise error(f"{what} '{name}'", nearest(name, known))

@@ -10,9 +10,8 @@ from typing import Annotated, Any
 import typer
 from ase import Atoms
 
-from gst_jobflow.analysis.maker import analyse_stored
 from gst_jobflow.analysis.plan import AnalysisPlan, known_analyses
-from gst_jobflow.analysis.run import analyse_frames, analyse_trajectory, bonds_of
+from gst_jobflow.analysis.run import analyse_frames, analyse_stored, analyse_trajectory, bonds_of
 from gst_jobflow.base.cores import cores
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import checked

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
+from gst_jobflow.cli.common import JsonOption, open_project, say
+from gst_jobflow.cli.control import show_changed
 from gst_jobflow.documents import Study
 from gst_jobflow.launch import control
 from gst_jobflow.launch.keys import STUDY_KEY
@@ -31,9 +32,6 @@ def command(
             f"no step of study {found.name} waits for an approval",
             f"{len(later)} paused jobs are not reached yet: gst launch" if later else "gst status shows its jobs",
         )
-    changed = control.resume(project, ready)
-    if as_json:
-        print_json([{"firework_id": item.fw_id, "name": item.name, "what": item.what} for item in changed])
-        return
-    print_table([[item.fw_id, item.name, item.what] for item in changed], ["id", "name", "what"])
-    say("next: gst launch")
+    show_changed(control.resume(project, ready), as_json)
+    if not as_json:
+        say("next: gst launch")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
+from pymongo.database import Database
 
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.settings import Project
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
 from gst_jobflow.store.check import check_named_files, check_stored_files
 from gst_jobflow.store.connect import connect
@@ -17,13 +20,6 @@ from gst_jobflow.store.files.artifacts import ArtifactStore
 from gst_jobflow.store.files.garbage import collect_garbage
 from gst_jobflow.store.files.references import note_references
 from gst_jobflow.store.id_table import IdTable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from pymongo.database import Database
-
-    from gst_jobflow.base.settings import Project
 
 app = typer.Typer(no_args_is_help=True, help="List, check and clean up the stored files.")
 

@@ -17,12 +17,12 @@ JobIds = Annotated[list[int] | None, typer.Argument(metavar="ID…", help="Job i
 
 def pause(job_ids: JobIds = None, as_json: JsonOption = False) -> None:
     """Hold back jobs that have not started, all or those named; they leave SLURM's queue. Running jobs continue."""
-    _show(control.pause(open_project(), job_ids or None), as_json)
+    show_changed(control.pause(open_project(), job_ids or None), as_json)
 
 
 def resume(job_ids: JobIds = None, as_json: JsonOption = False) -> None:
     """Release paused jobs, all or those named; with ids also cancelled ones. gst launch then runs them."""
-    _show(control.resume(open_project(), job_ids or None), as_json)
+    show_changed(control.resume(open_project(), job_ids or None), as_json)
 
 
 def cancel(
@@ -33,10 +33,11 @@ def cancel(
     """Stop running jobs and keep waiting ones from starting; their files stay. gst resume ID reverts it."""
     if bool(job_ids) == everything:
         raise InputError("specify which jobs to cancel", "give ids, as gst status shows them, or --all")
-    _show(control.cancel(open_project(), job_ids or None), as_json)
+    show_changed(control.cancel(open_project(), job_ids or None), as_json)
 
 
-def _show(changed: Sequence[ChangedJob], as_json: bool) -> None:
+def show_changed(changed: Sequence[ChangedJob], as_json: bool) -> None:
+    """Print what became of jobs."""
     if as_json:
         print_json([{"firework_id": item.fw_id, "name": item.name, "what": item.what} for item in changed])
     elif changed:

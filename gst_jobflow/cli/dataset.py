@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from gst_jobflow.base.cores import cores
-from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.errors import InputError, check_known, nearest
 from gst_jobflow.base.strict import checked, merged
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import (
@@ -297,8 +297,7 @@ def structure_map(
 
     Example: gst dataset map iter-1 -o iter-1.json.gz --potential GST-ACE
     """
-    if split is not None and split not in SPLITS:
-        raise InputError(f"no split '{split}'", nearest(split, SPLITS))
+    check_known("no split", split, SPLITS)
     project = open_project()
     results = Results.open(project)
     found = get_located(results, Dataset, dataset)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pymongo.errors import PyMongoError
 
 from gst_jobflow.archive import backup as backups
 from gst_jobflow.archive.manifests import BackupManifest
@@ -110,8 +111,6 @@ def check(
 @contextmanager
 def _explained(project: Project) -> Iterator[None]:
     """Turn errors of the driver and of the disk into one line with a remedy."""
-    from pymongo.errors import PyMongoError
-
     try:
         with disk_in_words():
             yield

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from gst_jobflow.base.cores import cores
-from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.errors import InputError, check_known
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
 from gst_jobflow.documents import Dataset, Potential
 from gst_jobflow.evaluation.evaluate import evaluate
@@ -42,8 +42,7 @@ def command(
     Examples: gst evaluate GST-ACE; gst evaluate 81b2… 9f00… --dataset iter-1 --split all; gst evaluate XPOT-Sb2Te3 -w
     "tags=melt formula=Sb2Te3 fingerprint=cp2k:1f…"
     """
-    if split not in SPLITS:
-        raise InputError(f"no split '{split}'", nearest(split, SPLITS))
+    check_known("no split", split, SPLITS)
     if where and dataset:
         raise InputError("--dataset and --where contradict each other", "give one of them")
     project = open_project()

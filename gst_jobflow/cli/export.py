@@ -11,7 +11,7 @@ import typer
 from gst_jobflow.archive.bundle import BundlePlan, kind_of_target, plan_bundle, write_bundle
 from gst_jobflow.archive.manifests import BundleManifest, Citation
 from gst_jobflow.archive.readme import NO_LICENCE
-from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.errors import InputError, check_known
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.analyse import runs_of
 from gst_jobflow.cli.common import JsonOption, disk_in_words, open_project, print_json, print_table, progress_line, say
@@ -30,13 +30,13 @@ app = typer.Typer(
 
 Id = Annotated[str, typer.Argument(help="Its id, the first 6 or more characters of it, or its name.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="File or folder to write, completely or not at all.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what would be written, and its size.")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class BundleOptions:
-    """Options that every export takes; all but the first are for bundles only."""
+    """Options that every export takes; those from `allow_missing` on are for bundles only."""
 
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be written, and its size.")] = False
     force: Annotated[bool, typer.Option("--force", help="Replace what an earlier export wrote there.")] = False
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="List missing files in the bundle instead of stopping.")
@@ -47,6 +47,7 @@ class BundleOptions:
     doi: Annotated[str, typer.Option(help="Bundles: DOI.")] = ""
     citation: Annotated[str, typer.Option(help="Bundles: how to cite them.")] = ""
     description: Annotated[str, typer.Option(help="Bundles: a few sentences on the contents.")] = ""
+    as_json: JsonOption = False
 
     def said(self) -> Citation:
         """Return what the depositor states about the bundle."""
@@ -72,9 +73,7 @@ def dataset(
         typer.Option("--format", "-f", help="extxyz, pckl.gzip or bundle; default: by the name of the file."),
     ] = None,
     split: Annotated[str | None, typer.Option(help="train or test; default: both.")] = None,
-    dry_run: DryRun = False,
     options: BundleOptions = BundleOptions(),
-    as_json: JsonOption = False,
 ) -> None:
     """Export a dataset as extended XYZ, as pacemaker's dataframe, or as a bundle with its labels and structures.
 
@@ -83,19 +82,19 @@ def dataset(
     if form == "bundle":
         if split is not None:
             raise InputError("a bundle holds the whole dataset", "leave out --split")
-        _bundle("datasets", id, output, options, dry_run, as_json)
+        _bundle("datasets", id, output, options)
         return
     options.refuse_without_bundle()
     chosen = dataset_format(output, form)
     results = _results()
     document = results.get(Dataset, _found(results, "datasets", id))
-    if dry_run:
-        _check_split(split)
+    if options.dry_run:
+        check_known("no split", split, SPLITS)
         count = document.n_members if split is None else document.counts.get(split, 0)
         _tell(
             {"structures": count, "format": chosen, "written": False},
             f"{counted(count, 'structure')}; a dry run",
-            as_json,
+            options.as_json,
         )
         return
     with disk_in_words(), progress_line() as line:
@@ -108,7 +107,7 @@ def dataset(
         )
     both = " (train and test together; --split takes one)" if split is None and chosen == "pckl.gzip" else ""
     text = f"{output}: {counted(written, 'structure')} of dataset {document.id}{both}"
-    _tell({"structures": written, "format": chosen, "written": True}, text, as_json)
+    _tell({"structures": written, "format": chosen, "written": True}, text, options.as_json)
 
 
 @app.command()
@@ -122,19 +121,16 @@ def potential(
             "--format", "-f", help="files (for LAMMPS, with a README), or bundle with everything it came from."
         ),
     ] = "files",
-    dry_run: DryRun = False,
     options: BundleOptions = BundleOptions(),
-    as_json: JsonOption = False,
 ) -> None:
     """Export a potential as a folder with README, or as a bundle with its dataset, labels and structures.
 
     Example: gst export potential 8c01d2 -o GST-ACE
     """
     if form == "bundle":
-        _bundle("potentials", id, output, options, dry_run, as_json)
+        _bundle("potentials", id, output, options)
         return
-    if form != "files":
-        raise InputError(f"no format '{form}'", nearest(form, ("files", "bundle")))
+    check_known("no format", form, ("files", "bundle"))
     options.refuse_without_bundle()
     if kind_of_target(output) != "folder":
         raise InputError(
@@ -142,14 +138,14 @@ def potential(
         )
     results = _results()
     document = results.get(Potential, _found(results, "potentials", id))
-    if dry_run:
+    if options.dry_run:
         files = {name: ref.size_bytes for name, ref in exported_files(document)}
         text = "\n".join(f"{name}: {size} bytes" for name, size in files.items()) + "\na dry run, nothing is written"
-        _tell({"files": files, "written": False}, text, as_json)
+        _tell({"files": files, "written": False}, text, options.as_json)
         return
     with disk_in_words():
         names = export_potential(results, document, output.absolute(), force=options.force)
-    _tell({"files": names, "written": True}, f"{output}: {', '.join(names)}", as_json)
+    _tell({"files": names, "written": True}, f"{output}: {', '.join(names)}", options.as_json)
 
 
 @app.command()
@@ -182,15 +178,13 @@ def frames(
 def study(
     id: Id,
     output: Output,
-    dry_run: DryRun = False,
     options: BundleOptions = BundleOptions(),
-    as_json: JsonOption = False,
 ) -> None:
     """Export a study as a bundle with its members and everything they came from. -o is a folder, .tar or .tar.gz.
 
     Example: gst export study demo-1 -o demo.tar --title "A demo" --authors "Doe, Jane" --licence CC-BY-4.0
     """
-    _bundle("studies", id, output, options, dry_run, as_json)
+    _bundle("studies", id, output, options)
 
 
 @app.command()
@@ -198,35 +192,26 @@ def study(
 def cycle(
     id: Id,
     output: Output,
-    dry_run: DryRun = False,
     options: BundleOptions = BundleOptions(),
-    as_json: JsonOption = False,
 ) -> None:
     """Export a device cycle as a bundle with its trajectories, cells, potential, and everything they came from.
 
     Example: gst export cycle 77ab01 -o cycle.tar
     """
-    _bundle("cycles", id, output, options, dry_run, as_json)
+    _bundle("cycles", id, output, options)
 
 
 @app.command("all")
 @with_options(BundleOptions, "options")
 def everything(
     output: Output,
-    dry_run: DryRun = False,
     options: BundleOptions = BundleOptions(),
-    as_json: JsonOption = False,
 ) -> None:
     """Export all results as a bundle, without the launchpad and its queues, which `gst db backup` saves.
 
     Example: gst export all -o group-data.tar
     """
-    _bundle("all", None, output, options, dry_run, as_json)
-
-
-def _check_split(split: str | None) -> None:
-    if split is not None and split not in SPLITS:
-        raise InputError(f"no split '{split}'", nearest(split, SPLITS))
+    _bundle("all", None, output, options)
 
 
 def _results() -> Results:
@@ -242,14 +227,12 @@ def _bundle(
     text: str | None,
     output: Path,
     options: BundleOptions,
-    dry_run: bool,
-    as_json: bool,
 ) -> None:
     kind_of_target(output)
     results = _results()
     id = _found(results, collection, text) if text is not None else None
-    if dry_run:
-        _tell_plan(plan_bundle(results, collection, id), as_json)
+    if options.dry_run:
+        _tell_plan(plan_bundle(results, collection, id), options.as_json)
         return
     with disk_in_words(), progress_line() as line:
         manifest = write_bundle(
@@ -262,7 +245,7 @@ def _bundle(
             allow_missing=options.allow_missing,
             progress=line,
         )
-    if as_json:
+    if options.as_json:
         print_json(manifest.model_dump(mode="json"))
     else:
         _tell_bundle(manifest, output)

@@ -9,7 +9,7 @@ from typing import Any, cast
 import yaml
 from pydantic import BaseModel
 
-from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.errors import InputError, check_known, nearest
 from gst_jobflow.base.plugins import known
 from gst_jobflow.base.strict import checked, merged
 from gst_jobflow.cli.common import parse_yaml
@@ -87,8 +87,7 @@ def check_model(
     InputError
         The model is unknown, or an option is for ACE fits only.
     """
-    if model not in (names := models()):
-        raise InputError(f"no model '{model}'", nearest(model, names))
+    check_known("no model", model, models())
     given = {
         "--preset": preset is not None,
         "--solver": solver is not None,

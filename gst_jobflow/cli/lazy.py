@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -64,15 +66,15 @@ class LazyGroup(TyperGroup):
             ctx.fail(f"No such command '{args[0]}': {nearest(args[0], self.list_commands(ctx))}")
         return super().resolve_command(ctx, args)
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the options before a command; of one that belongs elsewhere, say where it goes."""
+        with _places_told(ctx):
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
-        """Run a command; of an option that belongs before it, say where it goes."""
-        try:
+        """Run a command; of an option that belongs elsewhere, say where it goes."""
+        with _places_told(ctx):
             return super().invoke(ctx)
-        except Exception as err:
-            # typer brings a click of its own, so the class has no one place
-            if ctx.parent is None and type(err).__name__ == "NoSuchOption":
-                _tell_place(err)
-            raise
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the sections of `--help` without importing a command."""
@@ -82,18 +84,47 @@ class LazyGroup(TyperGroup):
                 formatter.write_dl([(name.ljust(widest), text) for name, text in commands.items()])
 
 
+@contextmanager
+def _places_told(ctx: Any) -> Iterator[None]:
+    try:
+        yield
+    except Exception as err:
+        # typer brings a click of its own, so the class has no one place
+        if ctx.parent is None and type(err).__name__ == "NoSuchOption":
+            _tell_place(err)
+        raise
+
+
 def _tell_place(err: Any) -> None:
-    """Add to the error of an unknown option where it goes, if a group above the command has it."""
-    group = err.ctx.parent
-    while group is not None:
-        for option in group.command.params:
-            if err.option_name in option.opts:
-                value = "" if option.is_flag else " …"
-                command = err.ctx.command_path.removeprefix(group.command_path)
-                err.message += f". It goes before the command: {group.command_path} {err.option_name}{value}{command}"
-                err.possibilities = None
-                return
-        group = group.parent
+    """Add to the error of an unknown option where it goes, if a group above the command or a command below has it."""
+    for ctx in _above(err.ctx):
+        if option := _option(ctx.command, err.option_name):
+            rest = err.ctx.command_path.removeprefix(ctx.command_path)
+            return _say_place(err, "before", f"{ctx.command_path} {option}{rest}")
+    command, path = err.ctx.command, err.ctx.command_path
+    for word in sys.argv[1:]:
+        if word in getattr(command, "list_commands", lambda _: [])(err.ctx):
+            command, path = command.get_command(err.ctx, word), f"{path} {word}"
+            if option := _option(command, err.option_name):
+                return _say_place(err, "after", f"{path} {option}")
+    return None
+
+
+def _say_place(err: Any, where: str, example: str) -> None:
+    err.message += f". It goes {where} the command: {example}"
+    err.possibilities = None
+
+
+def _above(ctx: Any) -> Iterator[Any]:
+    while ctx.parent is not None:
+        ctx = ctx.parent
+        yield ctx
+
+
+def _option(command: Any, name: str) -> str:
+    """Return an option of a command as it is written, with … for its value; empty if there is none."""
+    found = next((option for option in command.params if name in option.opts), None)
+    return "" if found is None else name if found.is_flag else f"{name} …"
 
 
 def load(package: str, name: str) -> Any:

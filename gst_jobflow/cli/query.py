@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +15,7 @@ from typing import Annotated, Any, TextIO
 import typer
 
 from gst_jobflow.base.atomic import replacing
-from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.errors import InputError, check_known
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import JsonOption, disk_in_words, json_default, open_project, print_json, print_table, say
 from gst_jobflow.cli.option_group import with_options
@@ -63,8 +64,7 @@ class QueryOptions:
     def check(self) -> None:
         """Refuse options that exclude each other."""
         grouped, extxyz = self.group_by is not None, self.format == "extxyz"
-        if self.form is not None and self.form not in FORMATS:
-            raise InputError(f"no format '{self.form}'", nearest(self.form, FORMATS))
+        check_known("no format", self.form, FORMATS)
         if self.as_json and self.form not in (None, "json"):
             raise InputError(f"--json and --format {self.form} exclude each other", "give one of them")
         if (self.stats or self.stats_of is not None) and not grouped:
@@ -172,8 +172,6 @@ def _write_json(rows: Iterable[dict[str, Any]], form: str, output: Path | None) 
 def _write_rows(rows: Iterable[Sequence[Any]], columns: Sequence[str], form: str, output: Path | None) -> None:
     with _stream(output) as stream:
         if form == "csv":
-            import csv
-
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(columns)
             writer.writerows([_csv_cell(value) for value in row] for row in rows)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from gst_jobflow.analysis.reference_frames import ReferenceSource
 from gst_jobflow.base.strict import checked
-
-if TYPE_CHECKING:
-    from gst_jobflow.analysis.reference_frames import ReferenceSource
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table
 from gst_jobflow.hyperopt.rows import searches
@@ -22,8 +23,6 @@ def command(
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Repeat every ten seconds until Ctrl-C.")] = False,
 ) -> None:
     """Show running, waiting and failed jobs, and what to do about failures. Exits 1 if a job failed."""
-    from rich.console import Console
-
     database = connect(open_project())
     while True:
         report = {**status(database, ask_slurm=True), "searches": searches(database)}

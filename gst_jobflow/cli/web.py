@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import socket
+from typing import Annotated
 
 import typer
 
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.settings import Project
 from gst_jobflow.cli.common import open_project, say
 from gst_jobflow.store.address import connection
 from gst_jobflow.store.users import add_user, reads_only, uri_path
-
-if TYPE_CHECKING:
-    import socket
-
-    from gst_jobflow.base.settings import Project
 
 _ACCOUNT = "web"
 _PORT = 8765

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.datasets.create import SPLIT_RULE, CreatedDataset, checked_weights, store_dataset
@@ -14,9 +14,7 @@ from gst_jobflow.datasets.spec import RANDOM_TYPES, positive_weights
 from gst_jobflow.datasets.split import SplitSpec, draw_split, folds, given_split
 from gst_jobflow.datasets.table import Members
 from gst_jobflow.documents import Dataset
-
-if TYPE_CHECKING:
-    from gst_jobflow.store import Results
+from gst_jobflow.store import Results
 
 
 def split_dataset(results: Results, dataset_id: str, spec: SplitSpec, *, name: str | None = None) -> CreatedDataset:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,9 +19,7 @@ from gst_jobflow.datasets.spec import RANDOM_TYPES, DatasetSpec
 from gst_jobflow.datasets.split import draw_split
 from gst_jobflow.datasets.table import Members, ids_of, texts_of
 from gst_jobflow.documents import Dataset, derive_id
-
-if TYPE_CHECKING:
-    from gst_jobflow.store import Results
+from gst_jobflow.store import Results
 
 _NAMED = 3
 SPLIT_RULE = "groups of trajectory or parent, by config_type"

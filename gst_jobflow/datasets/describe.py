@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gst_jobflow.datasets.members import SPLITS, load_members
 from gst_jobflow.datasets.table import Members
 from gst_jobflow.documents import Dataset
-
-if TYPE_CHECKING:
-    from gst_jobflow.store import Results
+from gst_jobflow.store import Results
 
 
 def describe_dataset(results: Results, dataset: Dataset) -> dict[str, Any]:

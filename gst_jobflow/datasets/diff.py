@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gst_jobflow.datasets.members import read_members
 from gst_jobflow.documents import Dataset
-
-if TYPE_CHECKING:
-    from gst_jobflow.store import ArtifactStore, Results
+from gst_jobflow.store import ArtifactStore, Results
 
 ONLY_FIRST, ONLY_SECOND, MOVED, BOTH = "only in the first", "only in the second", "moved", "in both"
 

@@ -9,19 +9,17 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from ase import Atoms
+from matscipy.neighbours import neighbour_list
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.datasets.table import Members, texts_of
 from gst_jobflow.documents import Structure
+from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import atoms_of
-
-if TYPE_CHECKING:
-    from ase import Atoms
-
-    from gst_jobflow.store import Results
 
 REACH_A = 6.0
 """Longer distances count as this one."""
@@ -152,8 +150,6 @@ def environments(atoms: Atoms) -> dict[int, np.ndarray]:
     Each has the shape (n_atoms of the element, n_elements, `NEIGHBOURS`). Periodic images count; missing neighbours
     and those beyond `REACH_A` are at `REACH_A`. Moving every atom by at most d changes no number by more than 2 d.
     """
-    from matscipy.neighbours import neighbour_list
-
     elements, kinds = np.unique(atoms.numbers, return_inverse=True)
     centre, other, distance_A = neighbour_list("ijd", atoms, REACH_A)
     # sorted by atom, element of the neighbour, distance

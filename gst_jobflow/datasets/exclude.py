@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+from pymongo.database import Database
 
 from gst_jobflow.base.batches import batches
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.documents import now
 from gst_jobflow.documents.label import Exclusion
-
-if TYPE_CHECKING:
-    from pymongo.database import Database
-
-    from gst_jobflow.store import Results
+from gst_jobflow.store import Results
 
 _BATCH = 1000
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from pymongo.database import Database
 
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.datasets.table import places_in, texts_of
-
-if TYPE_CHECKING:
-    from pymongo.database import Database
 
 _BATCH = 1000
 

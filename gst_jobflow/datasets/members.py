@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,9 +20,7 @@ from gst_jobflow.base.errors import DataError
 from gst_jobflow.datasets.groups import group_names
 from gst_jobflow.datasets.table import Members, texts_of
 from gst_jobflow.documents import ArtifactRef, Dataset, Label, Structure
-
-if TYPE_CHECKING:
-    from gst_jobflow.store import ArtifactStore, Results
+from gst_jobflow.store import ArtifactStore, Results
 
 FILE_NAME = "members.jsonl.gz"
 SPLITS = ("train", "test")

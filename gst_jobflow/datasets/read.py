@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from ase import Atoms
 
 from gst_jobflow.base.batches import batches
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.datasets.members import read_members
 from gst_jobflow.documents import ArtifactRef, Dataset, unpack
 from gst_jobflow.documents.label import COMPLETE
-
-if TYPE_CHECKING:
-    from ase import Atoms
-
-    from gst_jobflow.store import Results
+from gst_jobflow.store import Results
 
 _BATCH = 1000
 _LABEL_FIELDS = ("structure_id", "fingerprint", "state", "config_type", "energy_eV", "forces", "stress_eV_A3")
@@ -79,8 +76,6 @@ class MemberRow:
 
     def labelled(self, dataset: Dataset) -> LabelledStructure:
         """Return the row as a fit takes it."""
-        from ase import Atoms
-
         return LabelledStructure(
             atoms=Atoms(numbers=self.numbers, positions=self.positions_A, cell=self.cell_A, pbc=self.pbc),
             energy_eV=self.energy_eV,

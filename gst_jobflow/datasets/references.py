@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from pymongo.database import Database
 
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.datasets.table import Members
 from gst_jobflow.structures.composition import parse_formula
-
-if TYPE_CHECKING:
-    from pymongo.database import Database
 
 LEAST_SQUARES = "least-squares"
 FREE_ATOMS = "free-atoms"

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from pymongo.collection import Collection
+from pymongo.database import Database
 
 from gst_jobflow.base.batches import batches
 from gst_jobflow.base.errors import DataError
@@ -16,10 +18,6 @@ from gst_jobflow.datasets.groups import group_names, group_of
 from gst_jobflow.datasets.table import Members, ids_of, places_in, texts_of
 from gst_jobflow.documents import Label, Structure
 from gst_jobflow.store.query import label_filters
-
-if TYPE_CHECKING:
-    from pymongo.collection import Collection
-    from pymongo.database import Database
 
 _ROWS = 10_000
 _IDS = 1000
@@ -176,18 +174,7 @@ def _members(labels: list[dict[str, Any]]) -> Members:
         if label["energy_eV"] is None:
             raise DataError(f"label {label['_id']} is converged and has no energy", "gst db check")
     # groups stand in the structures and are filled in later
-    return Members.of(
-        [
-            {
-                **label,
-                "label_id": label["_id"],
-                "group": label["structure_id"],
-                "energy_per_atom_eV": label["energy_eV"] / label["n_atoms"],
-                "split": "train",
-            }
-            for label in labels
-        ]
-    )
+    return Members.of_labels(labels)
 
 
 def matching(database: Database, members: Members, where: Sequence[str]) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+from ase.data import chemical_symbols
 from pydantic import Field, field_validator
 
 from gst_jobflow.base.errors import nearest
@@ -55,7 +56,6 @@ class DatasetSpec(StrictModel):
             return energies
         if not all(math.isfinite(energy) for energy in energies.values()):
             raise ValueError("an energy is not a finite number")
-        from ase.data import chemical_symbols
 
         known = chemical_symbols[1:]  # without the dummy X
         if unknown := [symbol for symbol in energies if symbol not in known]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -99,6 +99,22 @@ class Members:
         )
 
     @classmethod
+    def of_labels(cls, labels: Iterable[dict[str, Any]]) -> Members:
+        """Make a table of stored labels, all in train; each is the group of its structure."""
+        return Members.of(
+            [
+                {
+                    **label,
+                    "label_id": label["_id"],
+                    "group": label["structure_id"],
+                    "energy_per_atom_eV": label["energy_eV"] / label["n_atoms"],
+                    "split": "train",
+                }
+                for label in labels
+            ]
+        )
+
+    @classmethod
     def joined(cls, parts: Sequence[Members]) -> Members:
         """Join tables below each other; `parts` is not empty."""
         columns: dict[str, Any] = {}
@@ -111,9 +127,9 @@ class Members:
     def __len__(self) -> int:
         return len(self.label_ids)
 
-    def take(self, which: np.ndarray) -> Members:
+    def take(self, which: np.ndarray) -> Self:
         """Return rows by index or mask."""
-        return Members(**{column.name: getattr(self, column.name)[which] for column in fields(self)})
+        return replace(self, **{column.name: getattr(self, column.name)[which] for column in fields(self)})
 
     def with_test(self, test: np.ndarray) -> Members:
         """Return the members with another test set, a mask of shape (n,)."""

@@ -13,7 +13,7 @@ from gst_jobflow.devices.cell import DeviceCell, DeviceSpec, barrier_spec, build
 from gst_jobflow.devices.cell.files import description, write_device
 from gst_jobflow.documents import Potential, Structure
 from gst_jobflow.dynamics.maker import MeltQuenchMaker
-from gst_jobflow.dynamics.potential_files import check_kind
+from gst_jobflow.dynamics.potential_files import check_kind, check_knows_elements
 from gst_jobflow.dynamics.stages import Anneal, Hold, Quench, Relax, Stage
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import load_atoms, structure_document
@@ -110,11 +110,7 @@ def check_potential(spec: DeviceSpec, potential: Potential) -> None:
         It is one of these.
     """
     check_kind(potential)
-    if missing := set(device_counts(spec)) - set(potential.elements):
-        raise InputError(
-            f"potential {potential.id} has no {', '.join(sorted(missing))}; it knows {', '.join(potential.elements)}",
-            "choose a potential with all elements of the cell",
-        )
+    check_knows_elements(potential, device_counts(spec), "choose a potential with all elements of the cell")
     check_cutoff(spec, potential.cutoff_A)
 
 

@@ -110,11 +110,9 @@ _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=Fals
 
 def derive_id(*parts: Any) -> str:
     """Return a 32-digit hexadecimal id, determined by its JSON-able parts."""
-    if all(type(part) is str for part in parts):
-        # the same text in a tenth of the time
-        text = f"[{','.join(map(encode_basestring_ascii, parts))}]"
-    else:
-        text = _encode(parts)
+    # the same text of plain strings in a tenth of the time
+    plain = {*map(type, parts)} == {str}
+    text = f"[{','.join(map(encode_basestring_ascii, parts))}]" if plain else _encode(parts)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -127,8 +125,8 @@ def all_finite(values: np.ndarray) -> bool:
     return math.isfinite(np.vdot(flat, flat)) or bool(np.isfinite(flat).all())
 
 
-def pack(array: np.ndarray, dtype: str = "<f8") -> bytes:
-    """Pack an array as little-endian bytes in C order.
+def pack(array: np.ndarray, dtype: str = "<f8", *, known_finite: bool = False) -> bytes:
+    """Pack an array as little-endian bytes in C order; `known_finite` leaves out the check.
 
     Raises
     ------
@@ -138,7 +136,7 @@ def pack(array: np.ndarray, dtype: str = "<f8") -> bytes:
     import numpy as np
 
     values = np.ascontiguousarray(array, dtype=dtype)
-    if values.dtype.kind == "f" and not all_finite(values):
+    if not known_finite and values.dtype.kind == "f" and not all_finite(values):
         raise ValueError("array holds a value that is not finite")
     return values.tobytes()
 

@@ -56,7 +56,6 @@ class Label(Document):
         Index(keys=[("state", 1), ("failure_class", 1)]),
         # imported labels have none; a condition for one job implies this one
         Index(keys=[("job_uuid", 1)], partial={"job_uuid": {"$gt": ""}}),
-        Index(keys=[("energy_per_atom_eV", 1)]),
         Index(keys=[("max_force_eV_A", 1)]),
         Index(keys=[("created_at", -1)]),
     )
@@ -120,11 +119,12 @@ class Label(Document):
         """
         if not failure_class:
             assert energy_eV is not None and forces_eV_A is not None  # checked by the caller
+            largest = _largest(forces_eV_A)
             fields |= {
                 "energy_eV": float(energy_eV),
                 "energy_per_atom_eV": float(energy_eV) / structure.n_atoms,
-                "forces": pack(forces_eV_A),
-                "max_force_eV_A": _largest(forces_eV_A),
+                "forces": pack(forces_eV_A, known_finite=math.isfinite(largest)),
+                "max_force_eV_A": largest,
                 "stress_eV_A3": None if stress_eV_A3 is None else [float(value) for value in stress_eV_A3],
             }
         return {

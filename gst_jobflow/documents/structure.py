@@ -27,7 +27,6 @@ class Structure(Document):
         Index(keys=[("iteration", 1), ("created_at", -1)]),
         Index(keys=[("n_atoms", 1), ("created_at", -1)]),
         Index(keys=[("min_distance_A", 1)]),
-        Index(keys=[("density_g_cm3", 1)]),
         # most structures have none; a condition for one parent implies this one
         Index(keys=[("parents", 1)], partial={"parents": {"$gt": ""}}),
         Index(keys=[("tags", 1), ("created_at", -1)]),

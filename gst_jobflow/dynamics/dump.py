@@ -9,16 +9,15 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, cast
 
 import numpy as np
+from ase import Atoms
+from ase.units import fs
+from numpy.typing import NDArray
 
 from gst_jobflow.base.atomic import replacing
 from gst_jobflow.base.errors import DataError
-
-if TYPE_CHECKING:
-    from ase import Atoms
-    from numpy.typing import NDArray
 
 REQUIRED_COLUMNS = ("id", "type", "x", "y", "z")
 _MOST_BYTES = 1 << 24
@@ -76,9 +75,6 @@ class DumpFrame:
         DataError
             A type has no element.
         """
-        from ase import Atoms
-        from ase.units import fs
-
         if len(self.types) and not 1 <= self.types.min() <= self.types.max() <= len(elements):
             raise DataError(f"step {self.step} has types that are none of {', '.join(elements)}", "is it of this run?")
         symbols = [elements[kind - 1] for kind in self.types]
@@ -223,6 +219,13 @@ def box_of(bounds: NDArray) -> tuple[NDArray, NDArray]:
     high[1] -= max(0.0, yz)
     side = high - low
     return np.array([[side[0], 0, 0], [xy, side[1], 0], [xz, yz, side[2]]]), low
+
+
+def bounds_of(cell: NDArray) -> list[tuple[float, float, float]]:
+    """Return low, high and tilt of a dump's box along x, y and z, the inverse of `box_of` for a corner at 0."""
+    (x, _, _), (xy, y, _), (xz, yz, z) = np.asarray(cell).tolist()
+    low, high = min(0.0, xy, xz, xy + xz), x + max(0.0, xy, xz, xy + xz)
+    return [(low, high, xy), (min(0.0, yz), y + max(0.0, yz), xz), (0.0, z, yz)]
 
 
 def _read_body(file: IO[bytes], n_atoms: int, n_columns: int, keep: bool) -> bytes | None:

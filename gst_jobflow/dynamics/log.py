@@ -116,6 +116,12 @@ def reached_step(text: str) -> int | None:
     return int(found[-1]) if found else None
 
 
+def halted(line: str) -> tuple[int, float] | None:
+    """Return the step at which a limit ended a run, and the value there; None if the error line tells of none."""
+    found = re.search(r"Fix halt condition for fix-id \S+ met on step (\d+) with value (\S+)", line)
+    return (int(found[1]), float(found[2])) if found else None
+
+
 def failed_reading(text: str) -> bool:
     """Whether LAMMPS ended while it read its restart file: that was its last command."""
     told = re.findall(r"^Last (?:input line|command): (\S+)", text, re.M)

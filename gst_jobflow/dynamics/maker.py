@@ -5,8 +5,9 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ase import Atoms
 from jobflow import Maker, job
 
 from gst_jobflow.base.categories import in_category
@@ -24,14 +25,10 @@ from gst_jobflow.dynamics.result import ProtocolResult
 from gst_jobflow.dynamics.stages import Protocol, Stage
 from gst_jobflow.dynamics.watch import Watch
 from gst_jobflow.dynamics.work import RunWork
+from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import structure_document
 from gst_jobflow.store.context import continuation, is_continuation, job_deadline, job_results, work_directory
 from gst_jobflow.structures.hard_sphere import HardSphereSpec, generate
-
-if TYPE_CHECKING:
-    from ase import Atoms
-
-    from gst_jobflow.store import Results
 
 
 @in_category("md")

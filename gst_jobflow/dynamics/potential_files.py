@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from gst_jobflow.base.errors import InputError, MissingProgramError
 from gst_jobflow.base.plugins import loaded, offered
+from gst_jobflow.documents import Potential
 from gst_jobflow.dynamics.deck import PotentialFiles
-
-if TYPE_CHECKING:
-    from gst_jobflow.documents import Potential
-    from gst_jobflow.store import Results
-
+from gst_jobflow.store import Results
 
 GROUP = "fit_engines"
 OWN_KINDS = ("ace", "grace/fs")

@@ -15,9 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
+from ase import Atoms
 
 from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.deadline import Deadline, stopped_in_time
@@ -36,9 +37,6 @@ from gst_jobflow.dynamics.result import ENDED_FILE, FINAL_FAILURES, ProtocolResu
 from gst_jobflow.dynamics.stages import Protocol
 from gst_jobflow.dynamics.watch import Watch, watched
 from gst_jobflow.structures.lammps_data import write_data
-
-if TYPE_CHECKING:
-    from ase import Atoms
 
 logger = logging.getLogger(__name__)
 

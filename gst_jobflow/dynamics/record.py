@@ -6,6 +6,7 @@ import socket
 from typing import Any
 
 import numpy as np
+from ase.data import atomic_masses, atomic_numbers
 
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.documents import ConfigType, Cost, Kick, Segment, Structure, Trajectory
@@ -137,8 +138,6 @@ def _energies(result: ProtocolResult, protocol: Protocol) -> dict[str, Any]:
 
 def _drift_A_ps(result: ProtocolResult, formula: str, n_mobile: int) -> float | None:
     """Return the largest mean velocity of the mobile atoms after a kick: their momentum over their mass."""
-    from ase.data import atomic_masses, atomic_numbers
-
     if not len(result.kicks["kick"]):
         return None
     counts = parse_formula(formula)

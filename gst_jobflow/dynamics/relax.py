@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+from ase import Atoms
 from pydantic import Field
 
 from gst_jobflow.base.atomic import write_text
@@ -18,13 +19,8 @@ from gst_jobflow.base.deadline import Deadline
 from gst_jobflow.base.errors import RunError
 from gst_jobflow.base.processes import run_program
 from gst_jobflow.base.strict import StrictModel
-from gst_jobflow.dynamics.deck import pair_lines
-
-if TYPE_CHECKING:
-    from ase import Atoms
-
-    from gst_jobflow.dynamics.deck import PotentialFiles
-    from gst_jobflow.dynamics.engine import LammpsEngine
+from gst_jobflow.dynamics.deck import PotentialFiles, pair_lines
+from gst_jobflow.dynamics.engine import LammpsEngine
 
 State = Literal["converged", "unfinished", "collapsed", "swollen", "crashed"]
 _PROGRAM = "gst_jobflow.dynamics.relax_program"

@@ -6,7 +6,9 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
+
+from ase import Atoms
 
 from gst_jobflow.base.disk import FIX
 from gst_jobflow.base.errors import DataError, RunError
@@ -17,9 +19,6 @@ from gst_jobflow.dynamics.engine import LOG_FILE, SCREEN_FILE
 from gst_jobflow.dynamics.log import FailureClass
 from gst_jobflow.dynamics.series import ProfileFrame, Table
 from gst_jobflow.structures.lammps_data import read_data
-
-if TYPE_CHECKING:
-    from ase import Atoms
 
 ENDED_FILE = "ended.json"
 """Step and reason of a run that was ended before its planned end."""

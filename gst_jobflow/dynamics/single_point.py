@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from ase import Atoms
 
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.dynamics.deck import PairStyle, PotentialFiles, pair_lines
 from gst_jobflow.dynamics.dump import DumpFrame, iter_frames
+from gst_jobflow.dynamics.engine import LammpsEngine
 from gst_jobflow.dynamics.log import FINISHED_WORD, loop_time
 from gst_jobflow.structures.lammps_data import write_data
-
-if TYPE_CHECKING:
-    from ase import Atoms
-
-    from gst_jobflow.dynamics.engine import LammpsEngine
 
 ENERGIES_FILE, FORCES_FILE = "energies.txt", "forces.dump"
 

@@ -11,31 +11,12 @@ from jobflow import Maker, job
 
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.documents import Member, Potential, Study, derive_id, now
+from gst_jobflow.evaluation.parity import PARITY_NAME, Parity, parity_file, read_parity
 from gst_jobflow.store import Results
 from gst_jobflow.store.context import job_results
 
-PARITY_NAME = "parity.npz"
 
-
-@dataclass(frozen=True)
-class MemberPredictions:
-    """References and predictions of one member for the test set, in a common order.
-
-    Attributes
-    ----------
-    energy_ref, energy_pred
-        eV/atom, shape (n_structures,).
-    force_ref, force_pred
-        eV/Å, shape (n_components,).
-    """
-
-    energy_ref: np.ndarray
-    energy_pred: np.ndarray
-    force_ref: np.ndarray
-    force_pred: np.ndarray
-
-
-def spread(members: Sequence[MemberPredictions]) -> dict[str, float]:
+def spread(members: Sequence[Parity]) -> dict[str, float]:
     """Return the spread of the members and the error of their mean.
 
     Returns
@@ -80,7 +61,7 @@ def _rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
     return float(spearmanr(one, other).statistic) if np.ptp(one) > 0 and np.ptp(other) > 0 else 0.0
 
 
-def member_predictions(results: Results, potential: Potential) -> MemberPredictions:
+def member_predictions(results: Results, potential: Potential) -> Parity:
     """Read the test predictions of a potential that was fitted here, in the order of the label ids.
 
     Raises
@@ -88,16 +69,13 @@ def member_predictions(results: Results, potential: Potential) -> MemberPredicti
     DataError
         The potential has none.
     """
-    ref = next((each for each in potential.files if each.name == PARITY_NAME), None)
+    ref = parity_file(potential)
     if ref is None:
         raise DataError(f"potential {potential.id} has no {PARITY_NAME}", "only fits have predictions of their own")
-    with np.load(results.artifacts.path(ref), allow_pickle=False) as arrays:
-        structures, components = arrays["split"] == "test", arrays["force_split"] == "test"
-        if not structures.any():
-            raise DataError(f"potential {potential.id} has no test set", "fit to a dataset with one")
-        names = ("energy_ref", "energy_pred", "force_ref", "force_pred")
-        chosen = (structures, structures, components, components)
-        return MemberPredictions(*(arrays[name][part] for name, part in zip(names, chosen, strict=True)))
+    found = read_parity(results.artifacts.path(ref)).get("test")
+    if found is None:
+        raise DataError(f"potential {potential.id} has no test set", "fit to a dataset with one")
+    return found
 
 
 @dataclass

@@ -7,22 +7,19 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from ase import Atoms
 
 from gst_jobflow.base.errors import MissingProgramError, RunError
 from gst_jobflow.base.pacemaker import pacemaker_runner
 from gst_jobflow.base.processes import run_program
+from gst_jobflow.base.settings import Settings
+from gst_jobflow.dynamics.deck import PotentialFiles
 from gst_jobflow.dynamics.find_lammps import lammps_engine
 from gst_jobflow.dynamics.single_point import single_points
 from gst_jobflow.structures.lattice import right_handed
-
-if TYPE_CHECKING:
-    from ase import Atoms
-
-    from gst_jobflow.base.settings import Settings
-    from gst_jobflow.dynamics.deck import PotentialFiles
 
 PROGRAM = Path(__file__).with_name("predict_program.py")
 

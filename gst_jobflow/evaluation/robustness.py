@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 from gst_jobflow.documents.base import derive_id
 from gst_jobflow.dynamics.deck import Limits, Output, RunOptions
 from gst_jobflow.dynamics.dump import DumpFrame
+from gst_jobflow.dynamics.log import halted
 from gst_jobflow.dynamics.result import ProtocolResult
 from gst_jobflow.dynamics.stages import DAMPING_PS, TIMESTEP_FS, Anneal, Protocol, steps_in
 from gst_jobflow.dynamics.watch import newest_frame
@@ -184,6 +185,9 @@ def judge(result: ProtocolResult, plan: RobustnessPlan, n_atoms: int) -> Verdict
     escaped = _escaped_step(result, plan, n_atoms)
     if result.failure_class in _ENDED_BY_LAMMPS:
         outcome, step, reason = _ENDED_BY_LAMMPS[result.failure_class], result.reached_step, result.error_line
+        if at := halted(result.error_line):
+            # the series may not reach as far
+            step, reason = at[0], f"{at[1]:,.0f} K" if outcome == "temperature" else f"{outcome} {at[1]:.3g}"
     elif broken is not None:
         outcome, step, reason = "contact", broken[0], f"{broken[1].worst} at {broken[1].worst_A:.2f} Å"
     elif escaped is not None:

@@ -24,7 +24,7 @@ from gst_jobflow.dynamics.engine import LammpsEngine, LammpsRun
 from gst_jobflow.dynamics.log import loop_parts, loop_time
 from gst_jobflow.dynamics.memory import WAIT_SCRIPT, PeakMemory, kills_for_memory
 from gst_jobflow.dynamics.single_point import cell_lines, end_line
-from gst_jobflow.evaluation.speed import REPEAT, SPACING_A, processor
+from gst_jobflow.evaluation.speed import REPEAT, SPACING_A, processor, simple_cubic
 from gst_jobflow.structures.composition import parse_formula
 from gst_jobflow.structures.crystals import rocksalt
 from gst_jobflow.structures.material import Material, OfMaterial
@@ -149,11 +149,8 @@ def block(composition: str, material: Material | None = None) -> Atoms:
     try:
         atoms = rocksalt(composition, (REPEAT, REPEAT, REPEAT), 2 * SPACING_A, seed=1, material=material)
     except InputError:
-        from ase.build import bulk
-
         symbols = [symbol for symbol, number in parse_formula(composition).items() for _ in range(round(number))]
-        atoms = bulk(symbols[0], "sc", a=SPACING_A) * (2 * REPEAT, 2 * REPEAT, 2 * REPEAT)
-        atoms.symbols = [symbols[place % len(symbols)] for place in range(len(atoms))]
+        atoms = simple_cubic(symbols)
     atoms.rattle(0.05, seed=1)
     return atoms
 

@@ -7,22 +7,19 @@ import os
 import platform
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from ase import Atoms
 
 from gst_jobflow.documents import Speed
+from gst_jobflow.dynamics.deck import PotentialFiles
+from gst_jobflow.dynamics.engine import LammpsEngine
 from gst_jobflow.dynamics.single_point import measure_speed
 from gst_jobflow.evaluation.predict import run_pyace
 from gst_jobflow.structures.crystals import rocksalt
 from gst_jobflow.structures.material import DEFAULT, MATERIALS, shipped_material
-
-if TYPE_CHECKING:
-    from ase import Atoms
-
-    from gst_jobflow.dynamics.deck import PotentialFiles
-    from gst_jobflow.dynamics.engine import LammpsEngine
 
 PROGRAM = Path(__file__).with_name("speed_program.py")
 SPACING_A = 3.0
@@ -34,11 +31,15 @@ def speed_cell(elements: Sequence[str]) -> Atoms:
     """Make 4 x 4 x 4 cells of rock salt for elements of a shipped material, else a simple cubic cell of all in turn."""
     atoms = _rocksalt_of(set(elements))
     if atoms is None:
-        from ase.build import bulk
-
-        atoms = bulk(elements[0], "sc", a=SPACING_A) * (2 * REPEAT, 2 * REPEAT, 2 * REPEAT)
-        atoms.symbols = [elements[place % len(elements)] for place in range(len(atoms))]
+        atoms = simple_cubic(elements)
     atoms.rattle(0.05, seed=1)
+    return atoms
+
+
+def simple_cubic(symbols: Sequence[str]) -> Atoms:
+    """Make 8 x 8 x 8 cells of a simple cubic lattice, whose sites have the symbols in turn."""
+    atoms = Atoms(symbols[0], cell=[SPACING_A] * 3, pbc=True) * (2 * REPEAT, 2 * REPEAT, 2 * REPEAT)
+    atoms.symbols = [symbols[place % len(symbols)] for place in range(len(atoms))]
     return atoms
 
 
@@ -63,14 +64,10 @@ def measure(engine: LammpsEngine, potential: PotentialFiles) -> Speed:
     with tempfile.TemporaryDirectory(prefix="gst_speed_") as folder:
         cost = measure_speed(engine, potential, atoms, Path(folder))
     return Speed(
-        us_per_atom_step=cost.us_per_atom_step,
-        ranks=cost.ranks,
-        n_atoms=cost.n_atoms,
+        **asdict(cost),
         formula=atoms.get_chemical_formula(mode="hill"),
-        n_steps=cost.n_steps,
         pair_style=potential.style or "pace recursive",
         processor=processor(),
-        version=cost.version,
     )
 
 

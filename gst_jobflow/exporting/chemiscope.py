@@ -12,27 +12,26 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import orjson
+from ase import Atoms
+from ase.data import chemical_symbols
 
 from gst_jobflow.analysis.soap import SoapOptions, mean_spectrum
 from gst_jobflow.base.atomic import replacing
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.settings import Settings
 from gst_jobflow.datasets.members import read_members
 from gst_jobflow.datasets.read import MemberRow, stream_rows
+from gst_jobflow.documents import Dataset, Potential
 from gst_jobflow.dynamics.potential_files import check_knows_elements
 from gst_jobflow.evaluation.evaluate import predict_labels
 from gst_jobflow.evaluation.labels import EvaluationSet
 from gst_jobflow.exporting.targets import check_target
+from gst_jobflow.store import Results
 from gst_jobflow.structures.composition import parse_formula, reduced_formula
-
-if TYPE_CHECKING:
-    from ase import Atoms
-
-    from gst_jobflow.base.settings import Settings
-    from gst_jobflow.documents import Dataset, Potential
-    from gst_jobflow.store import Results
 
 MOST_STRUCTURES = 5000
 """Structures of a map by default; a browser shows them without delay."""
@@ -134,13 +133,16 @@ def _map(structures: Sequence[Atoms], elements: Sequence[str], cores: int, progr
     # a large decomposition is approximate and draws numbers: the same ones each time
     model = PCA(n_components=_COMPONENTS, random_state=0)
     components = model.fit_transform(np.array(spectra)).T
+    about = "principal component of mean SOAP spectra, {:.1%} of their variance"
     return {
-        f"PC {number}": {
-            "values": values.tolist(),
-            "description": f"principal component of mean SOAP spectra, {share:.1%} of their variance",
-        }
+        f"PC {number}": _property(values.tolist(), about.format(share))
         for number, (values, share) in enumerate(zip(components, _shares(model), strict=True), 1)
     }
+
+
+def _property(values: list[Any], description: str = "", units: str = "") -> dict[str, Any]:
+    found = {"values": values, "units": units, "description": description}
+    return {key: value for key, value in found.items() if key == "values" or value}
 
 
 def _shares(model: Any) -> np.ndarray:
@@ -159,8 +161,6 @@ def _in_a_cell(atoms: Atoms) -> Atoms:
 
 def _of_labels(rows: Sequence[MemberRow], dataset: Dataset) -> Properties:
     """Return what labels and structures are known by."""
-    from ase.data import chemical_symbols
-
     n_atoms = np.array([len(row.numbers) for row in rows])
     symbols = [[chemical_symbols[number] for number in row.numbers] for row in rows]
     free = np.array([sum(dataset.reference_energies_eV[each] for each in names) for names in symbols])
@@ -168,18 +168,14 @@ def _of_labels(rows: Sequence[MemberRow], dataset: Dataset) -> Properties:
     force = [float(np.linalg.norm(row.forces_eV_A, axis=1).max()) for row in rows]
     volume = np.array([abs(np.linalg.det(row.cell_A)) for row in rows]) / n_atoms
     return {
-        "energy": {
-            "values": energy.tolist(),
-            "units": "eV/atom",
-            "description": "label, relative to the reference energies of the dataset",
-        },
-        "largest force": {"values": force, "units": "eV/Å", "description": "label, on one atom"},
-        "volume": {"values": volume.tolist(), "units": "Å³/atom", "description": "of the cell"},
-        "atoms": {"values": n_atoms.tolist()},
-        "iteration": {"values": [row.iteration for row in rows], "description": "of the training protocol"},
-        "config type": {"values": [row.config_type for row in rows]},
-        "composition": {"values": _common([reduced_formula(parse_formula("".join(names))) for names in symbols])},
-        "split": {"values": [row.split for row in rows], "description": "side of the dataset"},
+        "energy": _property(energy.tolist(), "label, relative to the reference energies of the dataset", "eV/atom"),
+        "largest force": _property(force, "label, on one atom", "eV/Å"),
+        "volume": _property(volume.tolist(), "of the cell", "Å³/atom"),
+        "atoms": _property(n_atoms.tolist()),
+        "iteration": _property([row.iteration for row in rows], "of the training protocol"),
+        "config type": _property([row.config_type for row in rows]),
+        "composition": _property(_common([reduced_formula(parse_formula("".join(names))) for names in symbols])),
+        "split": _property([row.split for row in rows], "side of the dataset"),
     }
 
 
@@ -196,7 +192,7 @@ def _places(results: Results, dataset: Dataset, rows: Sequence[MemberRow]) -> di
     ids = (member["label_id"] for member in read_members(results.artifacts, dataset))
     found = {id: line for line, id in enumerate(ids, 1) if id in wanted}
     about = f"line of gst dataset show {dataset.id} --members, which has the ids of label and structure"
-    return {"values": [found[row.label_id] for row in rows], "description": about}
+    return _property([found[row.label_id] for row in rows], about)
 
 
 def _labels(rows: Sequence[MemberRow], atoms: list[Atoms], dataset: Dataset) -> EvaluationSet:
@@ -223,16 +219,10 @@ def _errors(
     forces = np.split(1e3 * found.residuals.forces_eV_A, np.cumsum(labels.n_atoms)[:-1])
     rms = [float(np.sqrt(np.mean(each**2))) for each in forces]
     return {
-        "energy error": {
-            "values": energies.tolist(),
-            "units": "meV/atom",
-            "description": f"{potential.name} minus label; {found.evaluator}",
-        },
-        "force error": {
-            "values": rms,
-            "units": "meV/Å",
-            "description": f"root mean square of {potential.name} minus label, over force components",
-        },
+        "energy error": _property(energies.tolist(), f"{potential.name} minus label; {found.evaluator}", "meV/atom"),
+        "force error": _property(
+            rms, f"root mean square of {potential.name} minus label, over force components", "meV/Å"
+        ),
     }
 
 
@@ -251,8 +241,6 @@ def _structure(atoms: Atoms) -> dict[str, Any]:
 
 def _write(target: Path, meta: dict[str, str], atoms: Sequence[Atoms], properties: Properties, colour: str) -> None:
     """Write the file; its first view is coloured by the property `colour`."""
-    import orjson
-
     axes = {"x": {"property": "PC 1"}, "y": {"property": "PC 2"}, "color": {"property": colour}}
     view = {"target": "structure", "map": {**axes, "symbol": "config type"}, "structure": [{"unitCell": True}]}
     content = {

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase.data import chemical_symbols
 
 from gst_jobflow.base.batches import batches
-from gst_jobflow.base.errors import DataError, InputError, nearest
+from gst_jobflow.base.errors import DataError, InputError, check_known, nearest
 from gst_jobflow.datasets.members import SPLITS
 from gst_jobflow.datasets.read import MemberRow, stream_rows
 from gst_jobflow.documents import Dataset
@@ -82,8 +83,7 @@ def export_dataset(
         A label or structure is missing or incomplete; nothing is written.
     """
     form = dataset_format(target, form)
-    if split is not None and split not in SPLITS:
-        raise InputError(f"no split '{split}'", nearest(split, SPLITS))
+    check_known("no split", split, SPLITS)
     check_target(target, force)
     total = dataset.n_members if split is None else dataset.counts.get(split, 0)
     if total == 0:
@@ -115,8 +115,6 @@ def extxyz_frame(row: MemberRow, fingerprint: str) -> str:
     It has `virial` (eV, -stress × volume, as in QUIP and GST-GAP-22) and `stress` (eV/Å³, ASE's sign), since a stress
     computed from a virial would differ in its last digit.
     """
-    from ase.data import chemical_symbols
-
     info: dict[str, Any] = {
         "Lattice": _numbers(row.cell_A.ravel().tolist()),
         "Properties": "species:S:1:pos:R:3:forces:R:3",
@@ -159,9 +157,13 @@ def _quoted(text: str) -> str:
 def _write_pckl(rows: Iterable[MemberRow], dataset: Dataset, file: Path) -> int:
     import pandas as pd
 
-    # built in pieces, which saves memory
-    labelled = ([row.labelled(dataset) for row in batch] for batch in batches(rows, _ROWS))
-    pieces = [to_dataframe(items, dataset.reference_energies_eV) for items in labelled]
+    # built in pieces, with one array for all structures of the same atoms in the same order: both save memory
+    pieces: list[pd.DataFrame] = []
+    numbers: dict[bytes, np.ndarray] = {}
+    for batch in batches(rows, _ROWS):
+        pieces.append(to_dataframe([row.labelled(dataset) for row in batch], dataset.reference_energies_eV))
+        for atoms in pieces[-1]["ase_atoms"]:
+            atoms.arrays["numbers"] = numbers.setdefault(atoms.numbers.tobytes(), atoms.numbers)
     frame = pd.concat(pieces, ignore_index=True)
     if not frame["name"].is_unique:
         raise DataError(f"a label is in dataset {dataset.id} more than once", "make the dataset again")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from gst_jobflow.analysis.series import Series, series_of
 from gst_jobflow.base.errors import DataError, InputError, nearest
 from gst_jobflow.documents import Potential, Trajectory
+from gst_jobflow.dynamics.dump import bounds_of
 from gst_jobflow.exporting.targets import check_target, move_to_target, part_of
 from gst_jobflow.selection.frames import states_of
 from gst_jobflow.store import Results
@@ -156,10 +157,7 @@ def write_dump(file: IO[str], step: int, atoms: Atoms, time_ps: float, elements:
 
 def _bounds(cell: NDArray) -> tuple[str, str]:
     """Return the lines of the box and its kind; a tilted box is given by the box around it (LAMMPS manual)."""
-    xy, xz, yz = cell[1, 0], cell[2, 0], cell[2, 1]
-    if not np.any([xy, xz, yz]):
-        return "".join(f"0 {edge:.10g}\n" for edge in np.diag(cell)), ""
-    low = [min(0.0, xy, xz, xy + xz), min(0.0, yz), 0.0]
-    high = [cell[0, 0] + max(0.0, xy, xz, xy + xz), cell[1, 1] + max(0.0, yz), cell[2, 2]]
-    rows = zip(low, high, (xy, xz, yz), strict=True)
-    return "".join(f"{a:.10g} {b:.10g} {tilt:.10g}\n" for a, b, tilt in rows), "xy xz yz "
+    rows = bounds_of(cell)
+    if not any(tilt for _, _, tilt in rows):
+        return "".join(f"{low:.10g} {high:.10g}\n" for low, high, _ in rows), ""
+    return "".join(f"{low:.10g} {high:.10g} {tilt:.10g}\n" for low, high, tilt in rows), "xy xz yz "

@@ -74,7 +74,7 @@ class FitWork:
         here = [fit for fit in near if fit.queued == allotment.queued]
         chosen = sorted(here or near, key=lambda fit: abs(math.log(fit.size / size)))[:_NEAREST]
         hours = sorted(fit.core_hours * size / fit.size for fit in chosen)
-        spread = f": {hours[0]:.3g} to {hours[-1]:.3g}" if len(hours) > 1 else ""
+        spread = f": {hours[0]:.3g} to {hours[-1]:.3g} core hours" if len(hours) > 1 else ""
         place = f"profile {allotment.profile}" if here else "another profile"
         return statistics.median(hours), f"{counted(len(hours), 'fit')} by {engine} on {place}{spread}"
 

@@ -27,6 +27,7 @@ from gst_jobflow.importing.records import Record
 from gst_jobflow.labelling.backend import RawLabel, doubts
 from gst_jobflow.labelling.cp2k import Cp2kBackend, cp2k_version
 from gst_jobflow.labelling.cp2k_md import MdPart, md_input, md_method
+from gst_jobflow.labelling.maker import label_of
 from gst_jobflow.labelling.method import Method
 from gst_jobflow.labelling.work import AimdWork
 from gst_jobflow.store import Results
@@ -202,21 +203,10 @@ def _label(
     assert record.atoms is not None  # the caller checks
     computed = computed_of(record.atoms)
     assert computed is not None  # CP2K writes energy and forces of every frame
-    raw = RawLabel(True, energy_eV=computed.energy_eV, forces_eV_A=computed.forces_eV_A)
-    doubt = doubt or next(iter(doubts(raw, record.atoms, maker.backend.bounds)), None)
-    failure_class, reason = doubt or ("", "")
-    return Label.of(
-        structure,
-        method.fingerprint(),
-        method.model_dump(mode="json"),
-        energy_eV=computed.energy_eV,
-        forces_eV_A=computed.forces_eV_A,
-        failure_class=failure_class,
-        reason=reason,
-        wall_s=wall_s,
-        host=socket.gethostname(),
-        job_uuid=job_uuid(),
-    )
+    raw = RawLabel(True, energy_eV=computed.energy_eV, forces_eV_A=computed.forces_eV_A, wall_s=wall_s)
+    if doubt := doubt or next(iter(doubts(raw, record.atoms, maker.backend.bounds)), None):
+        raw.converged, (raw.failure_class, raw.reason) = False, doubt
+    return label_of(method, structure, raw)
 
 
 def trajectory_document(results: Results, run: AimdRun, maker: AimdMaker, start_id: str, frames: Frames) -> Trajectory:

@@ -132,7 +132,7 @@ class AimdRun:
             begin, state = note["first_step"], _newest_state(folder)
             reached = state[1] if state else begin
             last = reached if later is None else min(reached, later)
-            wall_s = float(note.get("wall_s") or _wall_s(folder))
+            wall_s = float(note.get("wall_s") or sum(row[6] for row in _energies(folder / cp2k_md.ENERGIES)))
             segments.append(SegmentFolder(folder, begin, last, wall_s, note.get("host", "")))
         segments = [segment for segment in segments if segment.last_step > segment.first_step] or segments[-1:]
         return cls(*_status(segments, spec, notes[-1] if notes else {}), segments, spec)
@@ -362,7 +362,3 @@ def _energies(path: Path) -> list[list[float]]:
         except ValueError:
             continue
     return rows
-
-
-def _wall_s(folder: Path) -> float:
-    return sum(row[6] for row in _energies(folder / cp2k_md.ENERGIES))

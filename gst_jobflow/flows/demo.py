@@ -21,10 +21,11 @@ from gst_jobflow.dynamics.deck import Output
 from gst_jobflow.dynamics.stages import Stage
 from gst_jobflow.fitting.config import FitConfig
 from gst_jobflow.fitting.maker import FitMaker
-from gst_jobflow.flows.structures import CrystalMaker, CrystalSpec, HardSphereMaker
+from gst_jobflow.flows.structures import CrystalMaker, HardSphereMaker
 from gst_jobflow.flows.study import finish_study
 from gst_jobflow.labelling.backend import LabelBackend, free_atom_energies
 from gst_jobflow.labelling.maker import LabelMaker
+from gst_jobflow.structures.families import CrystalSpec
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
 
 

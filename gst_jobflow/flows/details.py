@@ -8,6 +8,7 @@ from gst_jobflow.dynamics.deck import SERIES_FILE
 from gst_jobflow.dynamics.series import read_series
 from gst_jobflow.fitting.progress import progress
 from gst_jobflow.flows.aimd_run import last_energies
+from gst_jobflow.report.words import number
 
 
 def detail(name: str, directory: Path) -> str:
@@ -36,7 +37,8 @@ def _fit(directory: Path) -> str:
         words.append(f"loss {now['loss']:.3g}")
     train = now["rmse"].get("train")
     if train:
-        words.append(f"{train['energy_meV_per_atom']:.3g} meV/atom, {train['force_meV_per_A']:.3g} meV/Å")
+        energy, force = number(train["energy_meV_per_atom"], 3), number(train["force_meV_per_A"], 3)
+        words.append(f"{energy} meV/atom, {force} meV/Å")
     if now["time_left_s"] is not None:
         words.append(f"{_clock(now['time_left_s'])} left")
     return ", ".join(words)

@@ -22,13 +22,16 @@ def pair_distances_A(spacing: Spacing, material: Material | None = None) -> dict
     }
 
 
-def random_cell(formula: str, n_atoms: int, volume_A3: float, spacing: Spacing, seed: int) -> HardSphereSpec:
-    """Return a random cell of a plan; `volume_A3` is that of an atom."""
+def random_cell(
+    formula: str, n_atoms: int, volume_A3: float, spacing: Spacing | dict[str, float], seed: int, **more: float
+) -> HardSphereSpec:
+    """Return a random cell of a plan; `volume_A3` is that of an atom, `spacing` may be distances by pair, Å."""
     return HardSphereSpec(
         formula=formula,
         n_atoms=n_atoms,
         volume_per_atom_A3=volume_A3,
-        min_distances_A=pair_distances_A(spacing),
+        min_distances_A=spacing if isinstance(spacing, dict) else pair_distances_A(spacing),
+        **more,
         cell_shape="orthorhombic",
         rounding="nearest",
         seed=seed,

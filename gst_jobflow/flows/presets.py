@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.errors import check_known
 from gst_jobflow.base.settings import Project
 from gst_jobflow.datasets.split import SplitSpec
 from gst_jobflow.devices.cell import CrossPointSpec
@@ -28,10 +28,10 @@ from gst_jobflow.fitting.config import (
 from gst_jobflow.flows import presets_cp2k
 from gst_jobflow.flows.demo import DemoPlan
 from gst_jobflow.flows.preset_cells import CLOSE, CLOSEST, LOOSE, MIDDLE, PUSHED, pair_distances_A, random_cell
-from gst_jobflow.flows.structures import CrystalSpec
 from gst_jobflow.labelling.ase_calculator import tblite_backend
 from gst_jobflow.labelling.backend import LabelBackend
 from gst_jobflow.labelling.choose import backend_of
+from gst_jobflow.structures.families import CrystalSpec
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
 from gst_jobflow.structures.material import default_material
 
@@ -49,8 +49,7 @@ def demo_plan(size: str, labels: str) -> DemoPlan:
     InputError
         There is no plan of this size.
     """
-    if size not in SIZES:
-        raise InputError(f"no demo of size '{size}'", nearest(size, SIZES))
+    check_known("no demo of size", size, SIZES)
     if size == "tiny":
         return DemoPlan(size=size, labels=labels, **_tiny())
     return DemoPlan(size=size, labels=labels, **(_cp2k() if labels == "cp2k" else _standard()))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from gst_jobflow.flows.structures import CrystalSpec
+from gst_jobflow.flows.preset_cells import random_cell
+from gst_jobflow.structures.families import CrystalSpec
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
 
 Distances = tuple[float, float, float]
@@ -60,13 +61,4 @@ def crystals() -> list[CrystalSpec]:
 def _random(formula: str, n_atoms: int, volume_A3: float, distances_A: Distances, seed: int) -> HardSphereSpec:
     to_te, te_te, others = distances_A
     pairs = {f"{element}-Te": to_te for element in ("Ge", "Sb")} | {"Te-Te": te_te}
-    return HardSphereSpec(
-        formula=formula,
-        n_atoms=n_atoms,
-        volume_per_atom_A3=volume_A3,
-        min_distances_A=pairs,
-        min_distance_A=others,
-        cell_shape="orthorhombic",
-        rounding="nearest",
-        seed=seed,
-    )
+    return random_cell(formula, n_atoms, volume_A3, pairs, seed, min_distance_A=others)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.errors import InputError, check_known
 from gst_jobflow.base.strict import StrictModel, UnfitValueError
 from gst_jobflow.documents import Study
 from gst_jobflow.fitting.config import FitConfig
@@ -56,11 +56,11 @@ class SearchPlan(StrictModel):
 
     @model_validator(mode="after")
     def _numbers_agree(self) -> SearchPlan:
-        for name in ("at_once", "n_start"):
+        for name, option in (("at_once", "--at-once"), ("n_start", "--start")):
             if getattr(self, name) > self.n_fits:
                 raise UnfitValueError(
                     f"{name} = {getattr(self, name)} is more than n_fits = {self.n_fits}",
-                    f"set {name} to at most {self.n_fits}, or raise n_fits",
+                    f"set {name} ({option}) to at most {self.n_fits}, or raise n_fits (--fits)",
                 )
         return self
 
@@ -105,8 +105,7 @@ def preset(name: str, fit: FitConfig) -> tuple[SearchPlan, FitConfig]:
     InputError
         There is no such preset.
     """
-    if name not in PRESETS:
-        raise InputError(f"no search '{name}'", nearest(name, PRESETS))
+    check_known("no search", name, PRESETS)
     return PRESETS[name](fit)
 
 

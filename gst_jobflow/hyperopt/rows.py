@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from pymongo.database import Database
 
 from gst_jobflow.documents import derive_id
-
-if TYPE_CHECKING:
-    from pymongo.database import Database
 
 Row = Mapping[str, Any]
 """A trial: `trial`, `state`, `from`, `values` in the order of the space's names, and its results."""

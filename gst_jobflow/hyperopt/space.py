@@ -6,16 +6,14 @@ import itertools
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.base.strict import StrictModel, checked
 from gst_jobflow.fitting.config import FS_PARAMETERS, FitConfig
-
-if TYPE_CHECKING:
-    import numpy as np
 
 Value = float | int | str | bool
 Point = dict[str, Any]

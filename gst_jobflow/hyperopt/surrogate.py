@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from gst_jobflow.hyperopt.space import Point, Range, Space
 
@@ -219,7 +220,6 @@ def same_point(one: Point, other: Point) -> bool:
 def _reproducible() -> Iterator[None]:
     """Compute on one thread, since more would sum in other orders; silence warnings about bounds."""
     import scipy.linalg  # noqa: F401  a library of its own, which has to be there to be limited
-    from threadpoolctl import threadpool_limits
 
     with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore")

@@ -25,6 +25,7 @@ from gst_jobflow.importing.records import Record
 from gst_jobflow.store.atoms import structure_document, structure_values
 from gst_jobflow.store.encoded import EncodedLabel, EncodedStructure
 from gst_jobflow.store.files.artifacts import ArtifactStore
+from gst_jobflow.structures.document_fields import are_elements
 from gst_jobflow.structures.lattice import lengths_A, reciprocal_rows
 from gst_jobflow.structures.plain_atoms import PlainAtoms
 
@@ -262,7 +263,7 @@ def check_atoms(atoms: PlainAtoms, min_distance_A: float) -> None:
     """
     if len(atoms) == 0:
         raise DataError("no atoms")
-    if atoms.numbers.min() < 1 or atoms.numbers.max() > 118:
+    if not are_elements(atoms.numbers):
         raise DataError("an unknown species (not an element)")
     if not atoms.is_finite:
         raise DataError("a position or the cell is not finite")

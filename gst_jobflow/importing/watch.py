@@ -113,8 +113,11 @@ class UnitWatch:
 
     def suspicions(self, record: Outcome) -> list[str]:
         """Add a label; return new suspicions about its file."""
-        if record.file != self._file:
-            self._begin(record.file)
+        # comparing paths takes longer than all that follows for most records
+        if record.file is not self._file:
+            if record.file != self._file:
+                self._begin(record.file)
+            self._file = record.file
         self._seen += 1
         if self._seen > self.ALL and self._seen % self.EVERY > 1:
             self._last = None
@@ -129,6 +132,9 @@ class UnitWatch:
             self._ratios.append(ratio)
         if structure.n_atoms > 1 and structure.config_type in self.MOVING and label.stress_eV_A3 is not None:
             self._stresses.append(max(abs(value) for value in label.stress_eV_A3))
+        if self._seen > self.ALL and self._seen % self.EVERY == 0:
+            # with its neighbour, which comes next
+            return []
         by_force = self._by_work() if len(self._ratios) >= self.FEWEST else self._by_size()
         # the numbers in a text change from record to record
         new = [text for text in (by_force, self._by_stress()) if text and text.partition(":")[0] not in self._said]

@@ -39,6 +39,8 @@ class Writers:
         self._results = results
         self._structures = ThreadPoolExecutor(1, "import-structures")
         self._labels = ThreadPoolExecutor(1, "import-labels")
+        # what comes after new documents is expected to be new, too
+        self._new_structures = self._new_labels = False
 
     def __enter__(self) -> Self:
         return self
@@ -53,11 +55,18 @@ class Writers:
         return Written(batch, structures, self._labels.submit(self._write_labels, batch, structures))
 
     def _write_structures(self, batch: list[Outcome]) -> tuple[int, int]:
-        return self._results.add_many([outcome.structure for outcome in batch if outcome.structure is not None])
+        structures = [outcome.structure for outcome in batch if outcome.structure is not None]
+        new, known = self._results.add_many(structures, expect_new=self._new_structures)
+        self._new_structures = not known
+        return new, known
 
     def _write_labels(
         self, batch: list[Outcome], structures: Future[tuple[int, int]]
     ) -> tuple[int, dict[int, DataError]]:
         structures.result()
         labels = [outcome.label for outcome in batch if outcome.label is not None]
-        return self._results.put_labels(labels) if labels else (0, {})
+        if not labels:
+            return 0, {}
+        changed, refused = self._results.put_labels(labels, expect_new=self._new_labels)
+        self._new_labels = changed == len(labels)
+        return changed, refused

@@ -9,9 +9,10 @@ import re
 import time
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from ase import Atoms
 from pydantic import Field, model_validator
 
 from gst_jobflow.base.errors import InputError, MissingProgramError
@@ -20,9 +21,6 @@ from gst_jobflow.labelling.backend import BackendModel, Bounds, RawLabel, failed
 from gst_jobflow.labelling.calculator_process import LOG, Spec, answer, ask
 from gst_jobflow.labelling.method import Method
 from gst_jobflow.labelling.weights import source_hash, weights_hash
-
-if TYPE_CHECKING:
-    from ase import Atoms
 
 # Energies of free, spin-unpolarised GFN1-xTB atoms at 300 K (tblite 0.8, one atom without a cell), eV.
 GFN1_FREE_ATOM_EV = {

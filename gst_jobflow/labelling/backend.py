@@ -7,18 +7,16 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
+from ase import Atoms
 from pydantic import Field
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.labelling.method import Method
 from gst_jobflow.structures.contacts import closest_contact
-
-if TYPE_CHECKING:
-    from ase import Atoms
 
 FAILURE_CLASSES = (
     "not_converged",

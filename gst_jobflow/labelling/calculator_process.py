@@ -16,12 +16,12 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
+
+from ase import Atoms
+from ase.calculators.calculator import Calculator
 
 from gst_jobflow.base.processes import die_with_parent, end_group
-
-if TYPE_CHECKING:
-    from ase.calculators.calculator import Calculator
 
 LOG = "calculator.log"
 _PIPE_BYTES = 1 << 16
@@ -234,8 +234,6 @@ def _line(error: Exception) -> str:
 
 
 def _computed(request: dict[str, Any], calculator: Calculator) -> dict[str, Any]:
-    from ase import Atoms
-
     atoms = Atoms(numbers=request["numbers"], positions=request["positions"], cell=request["cell"], pbc=request["pbc"])
     atoms.calc = calculator
     energy = atoms.get_potential_energy(force_consistent=_has("free_energy", calculator))

@@ -71,7 +71,7 @@ def calculator_backend(calculator: str, options: dict[str, Any], where: str = "a
     way = {key: keywords.pop(key) for key in sorted(keywords) if key in _OF_THE_WAY}
     weights = {key: file for key, value in keywords.items() if (file := _file(key, value))}
     values = {
-        "name": _code(calculator, path),
+        "name": (path.partition(":")[2] if ":" in calculator else calculator).lower(),
         "calculator": path,
         "package": package,
         "parameters": {key: value for key, value in keywords.items() if key not in weights},
@@ -105,11 +105,6 @@ def _installed(path: str, package: str) -> None:
     if not there:
         fix = f"pip install {package}" if package else "install its package, or put its folder on PYTHONPATH"
         raise MissingProgramError(f"calculator {path}: no module '{module.partition('.')[0]}'", fix)
-
-
-def _code(calculator: str, path: str) -> str:
-    """Return the code name in the method: the given name, or the one after the colon, in lower case."""
-    return (path.partition(":")[2] if ":" in calculator else calculator).lower()
 
 
 def _file(keyword: str, value: Any) -> str:

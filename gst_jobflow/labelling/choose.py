@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from gst_jobflow.base.errors import InputError, MissingProgramError, nearest
+from gst_jobflow.base.errors import InputError, MissingProgramError, check_known, nearest
 from gst_jobflow.base.plugins import distribution, known, loaded, offered
 from gst_jobflow.base.settings import Project
 from gst_jobflow.base.strict import checked, merged
@@ -79,8 +79,7 @@ def check_labels(material: Material) -> None:
 
 def _check_names(labels: Mapping[str, Any]) -> None:
     for name in labels:
-        if name not in known_backends():
-            raise InputError(f"material: labels: no label backend '{name}'", nearest(name, known_backends()))
+        check_known("material: labels: no label backend", name, known_backends())
 
 
 def known_backends() -> list[str]:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from pymongo.database import Database
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pymongo.database import Database
-
-    from gst_jobflow.labelling.backend import LabelBackend
-    from gst_jobflow.labelling.method import Method
+from gst_jobflow.labelling.backend import LabelBackend
+from gst_jobflow.labelling.method import Method
 
 _NEWEST = 400
 _FEWEST = 8

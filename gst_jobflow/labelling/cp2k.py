@@ -12,9 +12,10 @@ import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
+from ase import Atoms
 from pydantic import Field
 
 from gst_jobflow.base.errors import InputError, MissingProgramError
@@ -25,9 +26,6 @@ from gst_jobflow.labelling.cp2k_output import CONVERGED, NOT_CONVERGED, read_sin
 from gst_jobflow.labelling.kpoints import kpoint_mesh
 from gst_jobflow.labelling.method import Method
 from gst_jobflow.structures.material import default_material
-
-if TYPE_CHECKING:
-    from ase import Atoms
 
 PROJECT = "label"
 INPUT, OUTPUT = f"{PROJECT}.inp", f"{PROJECT}.out"

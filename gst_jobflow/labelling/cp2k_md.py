@@ -8,8 +8,9 @@ of the method of converged labels.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
+from ase import Atoms
 from pydantic import Field
 
 from gst_jobflow.base.errors import InputError
@@ -25,9 +26,6 @@ from gst_jobflow.labelling.cp2k import (
     subsys_lines,
 )
 from gst_jobflow.labelling.method import Method
-
-if TYPE_CHECKING:
-    from ase import Atoms
 
 PROJECT = "aimd"
 INPUT, OUTPUT = f"{PROJECT}.inp", f"{PROJECT}.out"

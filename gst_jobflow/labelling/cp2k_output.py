@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from ase.stress import full_3x3_to_voigt_6_stress
 
 # CODATA 2018, as ase.units rounds them (importing ase.units would load ASE with this module)
 HARTREE_EV = 27.211386024367243
@@ -133,8 +134,6 @@ def read_stress(text: str) -> np.ndarray:
     ValueError
         Unknown form or unit.
     """
-    from ase.stress import full_3x3_to_voigt_6_stress
-
     heading = _STRESS.search(text)
     if heading is None:
         raise ValueError("CP2K's stress is not in a known form")

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from jobflow import Maker, OutputReference, job
+from pymongo.errors import PyMongoError
 
 from gst_jobflow.base.categories import in_category
 from gst_jobflow.base.cores import cores
@@ -31,6 +32,7 @@ from gst_jobflow.documents import Label, Structure
 from gst_jobflow.documents.label import COMPLETE
 from gst_jobflow.labelling.backend import FEWEST_IN_A_JOB, LabelBackend, RawLabel, checked_label, failed
 from gst_jobflow.labelling.cost import dealt
+from gst_jobflow.labelling.method import Method
 from gst_jobflow.labelling.work import LabelWork
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import atoms_of
@@ -182,8 +184,6 @@ class _Chunk:
 
     def _places(self) -> int:
         """Return how many labels may run at a time; the share of a local worker changes as other jobs begin and end."""
-        from pymongo.errors import PyMongoError
-
         if os.environ.get(WORKERS_VARIABLE) and time.monotonic() - self.shared_at >= _SHARED_AGAIN_S:
             with suppress(DatabaseError, PyMongoError):  # gone; results are spooled
                 share_cores(self.results.database, job_uuid())
@@ -254,7 +254,7 @@ class _Chunk:
         if raw.failure_class in _PERHAPS_THE_DISK and (says_full(raw.reason) or not has_room(Path.cwd())):
             # not the fault of the structure: store no failed label
             raise RunError(f"the disk is full where labels are computed: {raw.reason}", FIX, DISK_FULL)
-        return _document(self.backend, structure, raw, _kept(self.results, raw))
+        return label_of(self.backend.method(), structure, raw, _kept(self.results, raw))
 
     def _put(self, labels: list[Label]) -> None:
         if not labels:
@@ -354,8 +354,8 @@ def _kept(results: Results, raw: RawLabel) -> list[Any]:
     return [results.artifacts.put(path, name) for name, path in raw.files.items() if path.is_file()]
 
 
-def _document(backend: LabelBackend, structure: Structure, raw: RawLabel, files: list[Any]) -> Label:
-    method = backend.method()
+def label_of(method: Method, structure: Structure, raw: RawLabel, files: Sequence[Any] = ()) -> Label:
+    """Return the label of a result that this job computed."""
     return Label.of(
         structure,
         method.fingerprint(),
@@ -368,5 +368,5 @@ def _document(backend: LabelBackend, structure: Structure, raw: RawLabel, files:
         wall_s=raw.wall_s,
         host=socket.gethostname(),
         job_uuid=job_uuid(),
-        files=files,
+        files=list(files),
     )

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from ase import Atoms
+from ase.stress import full_3x3_to_voigt_6_stress
 from pydantic import Field, model_validator
 
 from gst_jobflow.base.errors import InputError, MissingProgramError, nearest
@@ -21,7 +23,6 @@ from gst_jobflow.labelling.vasp_settings import FUNCTIONALS, PATH_KEYS, VaspSett
 from gst_jobflow.structures.lattice import right_handed
 
 if TYPE_CHECKING:
-    from ase import Atoms
     from atomate2.vasp.jobs.core import StaticMaker
     from atomate2.vasp.sets.core import StaticSetGenerator
     from pymatgen.io.vasp.outputs import Vasprun
@@ -158,6 +159,20 @@ class VaspBackend(BackendModel):
                 f"KSPACING {settings.kspacing_per_A:g} gives this cell {' × '.join(map(str, mesh))} = {number:,} "
                 f"k-points, more than {settings.max_kpoints:,}",
                 f"label a supercell of it, or raise the limit: --option max_kpoints={number}",
+            )
+
+    def check_machine(self, elements: set[str]) -> None:
+        """Refuse to label these elements on a machine without VASP or their POTCARs.
+
+        Raises
+        ------
+        MissingProgramError
+            The command, the folder of POTCARs, or one of them is missing.
+        """
+        find_command(self.settings.full_command)
+        if absent := missing_potcars(elements, self.settings):
+            raise MissingProgramError(
+                f"no POTCAR of {', '.join(absent)} in the {self.settings.potcar_functional} set", POTCAR_FIX
             )
 
     def compute(self, atoms: Atoms, directory: Path) -> RawLabel:
@@ -323,8 +338,6 @@ def read_label(path: Path, atoms: Atoms, settings: VaspSettings) -> RawLabel:
 
 def stress_of_kbar(stress_kbar: np.ndarray) -> np.ndarray:
     """Convert VASP's stress, shape (3, 3) in kbar, to ASE's: shape (6,), Voigt order, eV/Å³, opposite sign."""
-    from ase.stress import full_3x3_to_voigt_6_stress
-
     return -KBAR_EV_A3 * full_3x3_to_voigt_6_stress(stress_kbar)
 
 
@@ -354,7 +367,7 @@ def method_of(run: Vasprun, settings: VaspSettings) -> Method:
     mesh = _foreign_mesh(run, settings.kspacing_per_A)
     if mesh is not None:
         seen["KSPACING"] = f"mesh {mesh}"
-    titles = {_element_of(title): title for title in run.potcar_symbols}
+    titles = {title.split()[1].partition("_")[0]: title for title in run.potcar_symbols}
     other = {
         key: value if isinstance(value, bool | int | float | str) else str(value)
         for key, value in run.incar.items()
@@ -412,8 +425,3 @@ def _foreign_mesh(run: Vasprun, kspacing_per_A: float) -> list[int] | None:
         if not max(1, math.floor(ratio + 0.5)) <= points <= max(1, math.ceil(ratio + 1e-6)):
             return mesh
     return None
-
-
-def _element_of(title: str) -> str:
-    """Return the element of a POTCAR title such as "PAW_PBE Ge_d 03Jul2007"."""
-    return title.split()[1].partition("_")[0]

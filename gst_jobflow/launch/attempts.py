@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 
@@ -24,10 +24,8 @@ from gst_jobflow.base.errors import (
 )
 from gst_jobflow.base.processes import is_alive
 from gst_jobflow.documents import Attempt, derive_id, now
+from gst_jobflow.store import Results
 from gst_jobflow.store.share import mean_cores
-
-if TYPE_CHECKING:
-    from gst_jobflow.store import Results
 
 # programs fail in many ways on a full disk
 _PERHAPS_THE_DISK = ("crash", "missing_output", "unexpected", "data")

@@ -7,8 +7,9 @@ import re
 import shlex
 import sys
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
@@ -17,14 +18,9 @@ from gst_jobflow.base.categories import CATEGORIES
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.plugins import resolve
 from gst_jobflow.base.resources import Resources
-from gst_jobflow.base.settings import PROFILES, PROJECT_VARIABLE
+from gst_jobflow.base.settings import PROFILES, PROJECT_VARIABLE, Project
 from gst_jobflow.store.address import AUTH_SOURCE, LOOPBACK, Connection, connection
 from gst_jobflow.store.connect import job_store_arguments
-
-if TYPE_CHECKING:
-    from importlib.resources.abc import Traversable
-
-    from gst_jobflow.base.settings import Project
 
 CONFIG_FILES = ("my_launchpad.yaml", "my_fworker.yaml", "my_qadapter.yaml", "FW_config.yaml", "jobflow.yaml")
 SECRET_FILES = ("my_launchpad.yaml", "jobflow.yaml")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.base.settings import user_name
+from gst_jobflow.base.settings import Project, user_name
 from gst_jobflow.documents import Attempt, now
 from gst_jobflow.launch import slurm
 from gst_jobflow.launch.attempts import process_lives
@@ -20,8 +20,6 @@ from gst_jobflow.store.connect import launchpad
 
 if TYPE_CHECKING:
     from fireworks import LaunchPad
-
-    from gst_jobflow.base.settings import Project
 
 WAITING = ("READY", "WAITING", "RESERVED")
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from pymongo.database import Database
 
 from gst_jobflow.base.batches import batches
 from gst_jobflow.documents import Dataset
 from gst_jobflow.launch.spent import Spent, spent_by_job
+from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import locate
 from gst_jobflow.store.relations import MADE_BY_JOBS, ids_at, relations_of
-
-if TYPE_CHECKING:
-    from pymongo.database import Database
-
-    from gst_jobflow.store import Results
 
 _BATCH = 5000
 # parts of many documents are one line

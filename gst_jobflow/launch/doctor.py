@@ -14,16 +14,19 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
 import psutil
+from ase import Atoms
+from bson import ObjectId
+from pymongo.errors import PyMongoError
 
 from gst_jobflow import __version__
 from gst_jobflow.base.errors import DatabaseError, GstError, InputError, MissingProgramError, RunError
 from gst_jobflow.base.pacemaker import pacemaker_runner
 from gst_jobflow.base.plugins import KINDS, distribution, loaded, offered
 from gst_jobflow.base.processes import die_with_parent, end_group
-from gst_jobflow.base.settings import Settings
+from gst_jobflow.base.settings import Project, Settings
 from gst_jobflow.base.words import counted
 from gst_jobflow.dynamics.find_lammps import lammps_engine
 from gst_jobflow.labelling.ase_calculator import tblite_backend
@@ -37,9 +40,6 @@ from gst_jobflow.launch.services import LocalMongod, find_mongod
 from gst_jobflow.store.address import connection, external_uri
 from gst_jobflow.store.connect import JOB_STORE_COLLECTION, connect
 from gst_jobflow.structures.material import Material, default_material, material_of
-
-if TYPE_CHECKING:
-    from gst_jobflow.base.settings import Project
 
 log = logging.getLogger(__name__)
 
@@ -321,9 +321,6 @@ def check_launchpad(context: CheckContext) -> CheckResult:
 
 def check_job_store(context: CheckContext) -> CheckResult:
     """Check that jobflow's outputs can be written and read."""
-    from bson import ObjectId
-    from pymongo.errors import PyMongoError
-
     base = connect(context.need_project())
     try:
         collection = base[JOB_STORE_COLLECTION]
@@ -355,8 +352,6 @@ def reachable_from_nodes(context: CheckContext) -> CheckResult:
 
 def lammps(context: CheckContext) -> CheckResult:
     """Run one real step of `pace` and one of `pace/extrapolation`."""
-    import numpy as np
-
     engine = lammps_engine(context.settings)
     version = ""
     with tempfile.TemporaryDirectory(prefix="gst-") as name:
@@ -396,8 +391,6 @@ def pacemaker(context: CheckContext) -> CheckResult:
 
 def tblite(context: CheckContext) -> CheckResult:
     """Run a GFN1-xTB single point of two atoms."""
-    from ase import Atoms
-
     # large enough for the Gamma point
     atoms = Atoms("GeTe", [[2, 5, 5], [4.7, 5, 5]], cell=[10, 10, 10], pbc=True)
     with tempfile.TemporaryDirectory(prefix="gst-") as name:

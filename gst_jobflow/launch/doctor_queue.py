@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
@@ -17,14 +17,11 @@ from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.categories import CATEGORIES
 from gst_jobflow.base.cores import cores
 from gst_jobflow.base.errors import GstError, RunError
-from gst_jobflow.base.settings import find_project
+from gst_jobflow.base.settings import Project, find_project
 from gst_jobflow.base.words import counted
 from gst_jobflow.launch import slurm
 from gst_jobflow.launch.configs import category_files, write_category_configs
 from gst_jobflow.store.connect import connect
-
-if TYPE_CHECKING:
-    from gst_jobflow.base.settings import Project
 
 _POLL_S = 1.0
 _SHARED_S = 20.0

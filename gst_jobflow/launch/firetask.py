@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fireworks import FWAction, explicit_serialize
-from jobflow import SETTINGS
+from fireworks import FWAction, LaunchPad, explicit_serialize
+from jobflow import SETTINGS, JobStore
 from jobflow.managers.fireworks import JobFiretask
 
 from gst_jobflow.base.categories import category_of
@@ -32,11 +32,6 @@ from gst_jobflow.launch.keys import CANCEL_SIGNAL, CATEGORY_KEY, PROJECT_KEY
 from gst_jobflow.store import ArtifactStore, Results, ingest
 from gst_jobflow.store.connect import CachedConnection, cached_connection, is_launchpad_of
 from gst_jobflow.store.share import begin_share
-
-if TYPE_CHECKING:
-    from fireworks import LaunchPad
-    from jobflow import JobStore
-
 
 DATABASE_AWAY_S = 120.0
 """Longest wait of a starting job for the database, s."""

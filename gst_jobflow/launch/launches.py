@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from pymongo.database import Database
+
 from gst_jobflow.base.disk import DISK_FULL, says_full
 from gst_jobflow.documents import now
 
 if TYPE_CHECKING:
     from fireworks import LaunchPad
-    from pymongo.database import Database
 
 
 def newest_attempt(database: Database, fw_id: int) -> dict[str, Any]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from pymongo.database import Database
 
 from gst_jobflow.base.errors import DataError, InputError
-
-if TYPE_CHECKING:
-    from pymongo.database import Database
 
 PATTERNS = ("*.out", "*.error", "*.log", "log.*", "log*.txt", "*/*.out", "*/*.log", "*/log.*", "*/*/*.out", "*/*/log.*")
 _BLOCK = 64 * 1024

@@ -7,13 +7,12 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from pymongo.database import Database
 
 from gst_jobflow.launch.keys import STUDY_KEY
 from gst_jobflow.launch.launches import newest_attempt
-
-if TYPE_CHECKING:
-    from pymongo.database import Database
 
 Detail = Callable[[str, Path], str]
 """Describes in a few words how far a job with this name and launch directory is; empty if unknown."""

@@ -14,26 +14,24 @@ import socket
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import yaml
+from fireworks import FWorker, LaunchPad
 from fireworks.user_objects.queue_adapters.common_adapter import CommonAdapter
 
 from gst_jobflow.base.categories import CATEGORIES
 from gst_jobflow.base.errors import DatabaseError, GstError, InputError, MissingProgramError
+from gst_jobflow.base.settings import Project
 from gst_jobflow.launch import slurm
 from gst_jobflow.launch.configs import category_files, has_queue, queue_base, write_category_configs
 from gst_jobflow.launch.launches import newest_attempt, reservation_of
 from gst_jobflow.launch.pack import choose_together, submit_together
 from gst_jobflow.launch.recover import recover
 from gst_jobflow.store.connect import launchpad
-
-if TYPE_CHECKING:
-    from fireworks import FWorker, LaunchPad
-
-    from gst_jobflow.base.settings import Project
 
 OTHER = "other"
 """Category of all other jobs, which use `my_qadapter.yaml` unchanged."""
@@ -396,8 +394,6 @@ def _only_one(project: Project) -> Iterator[None]:
 @contextlib.contextmanager
 def _log_to(file: Path) -> Iterator[None]:
     """Log our lines and FireWorks' submission errors to a private file of limited size."""
-    from logging.handlers import RotatingFileHandler
-
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handler = RotatingFileHandler(file, maxBytes=_LOG_KEPT_BYTES, backupCount=1, encoding="utf-8")
     file.chmod(0o600)

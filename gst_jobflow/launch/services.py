@@ -21,14 +21,18 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote_plus
 
 import psutil
+from pymongo import MongoClient
+from pymongo.database import Database
+from pymongo.errors import OperationFailure
 
 from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.errors import DatabaseError, MissingProgramError
 from gst_jobflow.base.processes import is_alive
+from gst_jobflow.base.settings import Project
 from gst_jobflow.launch.configs import write_connection_configs
 from gst_jobflow.store.address import (
     LOOPBACK,
@@ -42,12 +46,6 @@ from gst_jobflow.store.address import (
     state_file,
 )
 from gst_jobflow.store.connect import listens, open_database
-
-if TYPE_CHECKING:
-    from pymongo import MongoClient
-    from pymongo.database import Database
-
-    from gst_jobflow.base.settings import Project
 
 log = logging.getLogger(__name__)
 
@@ -300,8 +298,6 @@ class LocalMongod:
 
     def _set_passwords(self, program: Path, credentials: dict[str, dict[str, str]]) -> None:
         """Run mongod without authentication on a private socket and set the users."""
-        from pymongo import MongoClient
-
         # socket paths are limited to about 100 characters
         with tempfile.TemporaryDirectory(prefix="gst-") as private:
             path = Path(private) / "own.sock"
@@ -492,8 +488,6 @@ def _option(words: list[str], name: str) -> str | None:
 
 def _measure(database: Database, status: ServiceStatus) -> None:
     """Fill in version, size and counts (the server's estimates)."""
-    from pymongo.errors import OperationFailure
-
     status.running = True
     status.version = database.client.server_info()["version"]
     try:

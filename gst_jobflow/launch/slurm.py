@@ -100,15 +100,8 @@ def my_jobs() -> dict[str, QueueJob]:
 
 def ended(ids: Sequence[str]) -> dict[str, QueueJob]:
     """Return from the accounting how jobs ended that have left the queue; empty without accounting."""
-    if not ids or shutil.which("sacct") is None:
-        return {}
-    command = ["sacct", "-n", "-P", "-X", "-j", ",".join(ids), "-o", "JobID,State,NodeList"]
-    try:
-        lines = ask_slurm(command).splitlines()
-    except RunError:  # many clusters keep no accounting
-        return {}
     found = {}
-    for line in lines:
+    for line in _sacct(ids, "JobID,State,NodeList", "-X"):
         job_id, state, nodes = [*line.split("|"), "", ""][:3]
         # 'CANCELLED by 1000'
         found[job_id] = QueueJob(job_id, (state.split() or [""])[0], nodes=nodes)
@@ -120,15 +113,9 @@ def energy_J(ids: Sequence[str]) -> dict[str, float]:
 
     SLURM counts the nodes of a job, so jobs that shared a node count twice what they shared.
     """
-    if not ids or shutil.which("sacct") is None:
-        return {}
     found: dict[str, float] = {}
     for batch in batches(ids, _IDS_AT_ONCE):
-        command = ["sacct", "-n", "-P", "-j", ",".join(batch), "-o", "JobID,ConsumedEnergyRaw"]
-        try:
-            lines = ask_slurm(command).splitlines()
-        except RunError:  # many clusters keep no accounting
-            continue
+        lines = _sacct(batch, "JobID,ConsumedEnergyRaw")
         by_line = {name: _number(value) for name, _, value in (line.partition("|") for line in lines)}
         for job_id in batch:
             # where the line of the job is 0, the programs that srun started are its numbered steps
@@ -136,6 +123,16 @@ def energy_J(ids: Sequence[str]) -> dict[str, float]:
             if (joules := by_line.get(job_id) or steps) > 0:
                 found[job_id] = joules
     return found
+
+
+def _sacct(ids: Sequence[str], fields: str, *more: str) -> list[str]:
+    """Return the lines of the accounting on jobs; none where there is no accounting."""
+    if not ids or shutil.which("sacct") is None:
+        return []
+    try:
+        return ask_slurm(["sacct", "-n", "-P", *more, "-j", ",".join(ids), "-o", fields]).splitlines()
+    except RunError:  # many clusters keep no accounting
+        return []
 
 
 def _number(text: str) -> float:

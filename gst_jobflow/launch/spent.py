@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from pymongo.database import Database
 
 from gst_jobflow.base.batches import batches
+from gst_jobflow.base.settings import CostSettings
 from gst_jobflow.documents import now
 from gst_jobflow.launch import slurm
 from gst_jobflow.launch.launches import as_time, began
-
-if TYPE_CHECKING:
-    from pymongo.database import Database
-
-    from gst_jobflow.base.settings import CostSettings
 
 _BATCH = 5000
 _FAILED = ("failed", "lost")

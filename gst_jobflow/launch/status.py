@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from pymongo.database import Database
 
 from gst_jobflow.base.errors import GstError
 from gst_jobflow.launch import slurm
 from gst_jobflow.launch.launches import newest_attempt, reservation_of
 from gst_jobflow.launch.slurm import QueueJob
-
-if TYPE_CHECKING:
-    from pymongo.database import Database
 
 _FIX = "remove the cause, then: gst recover --failed"
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from fireworks import Workflow
+from jobflow import Flow, Job
 
 from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.settings import Project
 from gst_jobflow.launch.firetask import record_all
 from gst_jobflow.store.connect import launchpad
-
-if TYPE_CHECKING:
-    from fireworks import Workflow
-    from jobflow import Flow, Job
-
-    from gst_jobflow.base.settings import Project
 
 MAX_FIREWORKS = 500
 """Largest workflow: the cost of a launch grows with its size (0.04 s + 56 µs a firework)."""

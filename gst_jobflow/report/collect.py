@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,14 +17,12 @@ from gst_jobflow.base.batches import batches
 from gst_jobflow.base.errors import DataError, GstError
 from gst_jobflow.datasets.members import read_members
 from gst_jobflow.documents import Cycle, Dataset, Document, Potential, Study, Trajectory
+from gst_jobflow.evaluation.parity import Parity, parity_file, read_parity
 from gst_jobflow.hyperopt.rows import best_row, trial_uuid
-
-if TYPE_CHECKING:
-    from gst_jobflow.store import Results
+from gst_jobflow.store import Results
 
 _CHUNK = 2000
 _ATTEMPTS_SHOWN = 300
-PARITY_NAME = "parity.npz"
 
 
 @dataclass
@@ -63,22 +60,6 @@ class LabelRows:
 
     def __len__(self) -> int:
         return len(self.state)
-
-
-@dataclass
-class Parity:
-    """Reference and prediction of one split.
-
-    `energy_*` (n,) eV/atom, less the atoms' reference energies, of n structures of `config_type` (n,); `force_*` (m,)
-    eV/Å of m components of structures of `force_config_type` (m,).
-    """
-
-    energy_ref: np.ndarray
-    energy_pred: np.ndarray
-    config_type: np.ndarray
-    force_ref: np.ndarray
-    force_pred: np.ndarray
-    force_config_type: np.ndarray
 
 
 @dataclass
@@ -385,7 +366,7 @@ def _attempts(results: Results, where: dict[str, Any]) -> Attempts:
 
 def _parity(results: Results, data: StudyData) -> dict[str, Parity]:
     potential = data.potential
-    ref = next((each for each in potential.files if each.name == PARITY_NAME), None) if potential else None
+    ref = parity_file(potential) if potential else None
     if ref is None:
         return {}
     try:
@@ -393,31 +374,3 @@ def _parity(results: Results, data: StudyData) -> dict[str, Parity]:
     except GstError as err:
         data.remarks.append(f"the parity data cannot be read: {err.message}")
         return {}
-
-
-def read_parity(file: Path) -> dict[str, Parity]:
-    """Read reference and prediction by split from a file of `fitting.parse.write_parity`.
-
-    Raises
-    ------
-    DataError
-        The file is damaged or incomplete.
-    """
-    import zipfile
-
-    try:
-        with np.load(file, allow_pickle=False) as arrays:
-            content = {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as err:
-        raise DataError(f"{PARITY_NAME} is damaged: {err}", "compute the potential's predictions again") from err
-    try:
-        return {split: _split(content, split) for split in ("train", "test") if (content["split"] == split).any()}
-    except KeyError as err:
-        raise DataError(f"{PARITY_NAME} lacks {err}", "compute the potential's predictions again") from err
-
-
-def _split(content: dict[str, np.ndarray], split: str) -> Parity:
-    energies, forces = content["split"] == split, content["force_split"] == split
-    names = {"energy_ref": energies, "energy_pred": energies, "config_type": energies}
-    names |= {"force_ref": forces, "force_pred": forces, "force_config_type": forces}
-    return Parity(**{name: content[name][rows] for name, rows in names.items()})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,11 +13,9 @@ from gst_jobflow.analysis.series import Series, newest
 from gst_jobflow.documents import Trajectory
 from gst_jobflow.report.figures.analysis import OriginMap
 from gst_jobflow.report.figures.cycle import dome_of
+from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import load_atoms
 from gst_jobflow.store.lookup import get_located
-
-if TYPE_CHECKING:
-    from gst_jobflow.store import Results
 
 _BIN_A = 6.0
 

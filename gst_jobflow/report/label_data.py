@@ -5,24 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gst_jobflow.base.batches import batches
 from gst_jobflow.base.errors import DataError, InputError
-from gst_jobflow.datasets.duplicates import near_duplicates
+from gst_jobflow.datasets.duplicates import NearDuplicate, near_duplicates
 from gst_jobflow.datasets.references import least_squares
-from gst_jobflow.datasets.table import CategoricalColumn, Members, ids_of, texts_of
+from gst_jobflow.datasets.table import CategoricalColumn, Members, texts_of
 from gst_jobflow.documents import Structure, unpack
 from gst_jobflow.labelling.cost import CostModel, fitted
 from gst_jobflow.report.words import FIRST_PRINCIPLES
+from gst_jobflow.store import Results
 from gst_jobflow.store.query import label_filters
 from gst_jobflow.structures.composition import parse_formula
-
-if TYPE_CHECKING:
-    from gst_jobflow.datasets.duplicates import NearDuplicate
-    from gst_jobflow.store import Results
 
 Progress = Callable[[str, int, int], None]
 
@@ -44,35 +41,16 @@ _LABEL_FIELDS = (
 )  # fmt: skip
 
 
-@dataclass
-class Columns:
-    """Converged labels of one method as columns, in the order of the structure ids."""
+@dataclass(frozen=True)
+class Columns(Members):
+    """Converged labels of one method, in the order of the structure ids, as members of a dataset.
 
-    label_ids: np.ndarray
-    structure_ids: np.ndarray
-    formulas: CategoricalColumn
-    config_types: CategoricalColumn
-    n_atoms: np.ndarray
-    energy_eV: np.ndarray
-    max_force_eV_A: np.ndarray
+    Also the wall time of each, the volume of an atom, and the closest contact; shapes (n,).
+    """
+
     wall_s: np.ndarray
     volume_A3: np.ndarray
     min_distance_A: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.label_ids)
-
-    @property
-    def energy_per_atom_eV(self) -> np.ndarray:
-        """Return the energy per atom, eV, shape (n,)."""
-        return self.energy_eV / self.n_atoms
-
-    def members(self) -> Members:
-        """Return the rows as members of a dataset."""
-        return Members(
-            self.label_ids, self.structure_ids, self.structure_ids, self.config_types, self.formulas, self.n_atoms,
-            self.energy_per_atom_eV, self.max_force_eV_A, np.zeros(len(self), bool),
-        )  # fmt: skip
 
 
 @dataclass
@@ -121,7 +99,7 @@ class MethodData:
     @property
     def relative_eV(self) -> np.ndarray:
         """Return energies per atom less atomic reference energies, shape (n,)."""
-        return self.columns.energy_per_atom_eV - reference_eV(self.columns.formulas, self.references_eV)
+        return self.columns.energies_eV - reference_eV(self.columns.formulas, self.references_eV)
 
 
 @dataclass
@@ -273,20 +251,11 @@ def _of_labels(results: Results, ids: list[str]) -> dict[bytes, tuple[float, flo
 
 
 def _columns(labels: list[dict[str, Any]], structures: dict[bytes, tuple[float, float]]) -> Columns:
-    def numbers(key: str) -> np.ndarray:
-        return np.array([np.nan if label[key] is None else label[key] for label in labels], dtype=float)
-
     # the label of a missing structure still counts
     of = [structures.get(label["structure_id"].encode(), (np.nan, np.nan)) for label in labels]
     return Columns(
-        label_ids=ids_of(label["_id"] for label in labels),
-        structure_ids=ids_of(label["structure_id"] for label in labels),
-        formulas=CategoricalColumn.of(label["formula"] for label in labels),
-        config_types=CategoricalColumn.of(label["config_type"] for label in labels),
-        n_atoms=np.array([label["n_atoms"] for label in labels], dtype=np.int64),
-        energy_eV=numbers("energy_eV"),
-        max_force_eV_A=numbers("max_force_eV_A"),
-        wall_s=numbers("wall_s"),
+        **vars(Members.of_labels(labels)),
+        wall_s=np.array([label["wall_s"] for label in labels], dtype=float),
         volume_A3=np.array([volume for volume, _ in of], dtype=float),
         min_distance_A=np.array([distance for _, distance in of], dtype=float),
     )
@@ -296,7 +265,7 @@ def _add_numbers(results: Results, data: MethodData, near_duplicates_A: float | 
     columns = data.columns
     if not len(columns):
         return
-    data.references_eV = least_squares(columns.members())
+    data.references_eV = least_squares(columns)
     timed = columns.wall_s > 0
     data.cost = fitted(columns.n_atoms[timed].astype(float), columns.wall_s[timed], 2.0)
     found = outliers(columns, data.relative_eV)
@@ -304,7 +273,7 @@ def _add_numbers(results: Results, data: MethodData, near_duplicates_A: float | 
     data.force_counts = _force_counts(results, columns, tell)
     if near_duplicates_A is not None or len(columns) <= MOST_COMPARED:
         data.near = near_duplicates(
-            results, columns.members(), near_duplicates_A or TOLERANCE_A, lambda done, of: tell("compared", done, of)
+            results, columns, near_duplicates_A or TOLERANCE_A, lambda done, of: tell("compared", done, of)
         )
 
 
@@ -329,7 +298,7 @@ def outliers(columns: Columns, relative_eV: np.ndarray) -> list[Outlier]:
         rows = np.flatnonzero(kinds == kind)
         if len(rows) < _FEWEST_ALIKE:
             continue
-        forces = np.log(np.maximum(columns.max_force_eV_A[rows], 1e-6))
+        forces = np.log(np.maximum(columns.max_forces_eV_A[rows], 1e-6))
         for what, values in (("energy", relative_eV[rows]), ("force", forces)):
             finite = np.isfinite(values)
             median = float(np.median(values[finite])) if finite.any() else np.nan
@@ -442,7 +411,7 @@ def compare(results: Results, one: MethodData, other: MethodData, tell: Progress
 
 
 def _relative_eV(columns: Columns, rows: np.ndarray) -> np.ndarray:
-    members = columns.members().take(rows)
+    members = columns.take(rows)
     return members.energies_eV - reference_eV(members.formulas, least_squares(members))
 
 

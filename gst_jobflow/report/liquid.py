@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,11 +19,9 @@ from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.base.words import counted
 from gst_jobflow.documents import Study, Trajectory
 from gst_jobflow.report.figures.analysis import LiquidStructure
+from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import load_atoms
 from gst_jobflow.structures.composition import parse_formula, reduced_formula
-
-if TYPE_CHECKING:
-    from gst_jobflow.store import Results
 
 _MOST_FRAMES = 50
 _MOST_ANALYSED = 3

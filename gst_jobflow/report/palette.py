@@ -6,6 +6,8 @@ Tol's "muted" scheme for config types) and in grey print.
 
 from __future__ import annotations
 
+from ase.data import atomic_numbers
+
 ELEMENTS = {"Ge": "#0072B2", "Sb": "#D55E00", "Te": "#F0D264"}
 OTHER_ELEMENTS = ("#009E73", "#CC79A7", "#56B4E9", "#8A8A8A")
 """Colours of all other elements, in turn by atomic number, so that neighbours in the periodic table differ."""
@@ -47,8 +49,6 @@ DISORDERED = "#C9CCD1"
 
 def element(symbol: str) -> str:
     """Return the colour of an element."""
-    from ase.data import atomic_numbers
-
     return ELEMENTS.get(symbol) or OTHER_ELEMENTS[atomic_numbers[symbol] % len(OTHER_ELEMENTS)]
 
 

@@ -6,11 +6,11 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+import yaml
+
 
 @cache
 def paper_numbers() -> dict[str, Any]:
     """Return the content of paper.yaml: `source`, and a mapping for each part of the paper."""
-    import yaml
-
     content: dict[str, Any] = yaml.safe_load((resources.files("gst_jobflow.report") / "paper.yaml").read_text("utf-8"))
     return content

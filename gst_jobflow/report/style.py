@@ -57,6 +57,11 @@ def canvas(width_in: float, height_in: float) -> Figure:
     return figure
 
 
+def panel(width_in: float = PANEL_IN[0], height_in: float = PANEL_IN[1]) -> Axes:
+    """Return the axes of a new figure of one panel."""
+    return canvas(width_in, height_in).subplots()
+
+
 def to_png(figure: Figure) -> bytes:
     """Return the bytes of a PNG, reproducible: no date, no version."""
     return saved(figure, "png", {"Software": None})
@@ -125,11 +130,13 @@ def legend_entries(panels: Iterable[Axes]) -> dict[str, Any]:
     return found
 
 
-def legend_below(figure: Figure, *panels: Axes, columns: int = 3, **look: Any) -> None:
-    """Put one legend of panels below the figure."""
+def legend_below(*panels: Axes, columns: int = 3, **look: Any) -> Figure:
+    """Put one legend of panels below their figure, and return that."""
+    figure: Any = panels[0].figure
     if found := legend_entries(panels):
         look = {"ncols": min(columns, len(found)), "handlelength": 1.6} | look
         figure.legend([*found.values()], [*found], loc="outside lower center", **look)
+    return figure
 
 
 def tick_locator(at_most: int, **keywords: Any) -> Any:
@@ -158,8 +165,7 @@ def histogram(values: np.ndarray, types: np.ndarray, x_label: str, y_label: str,
     finite = np.isfinite(values)
     if not finite.any():
         return None
-    figure = canvas(*PANEL_IN)
-    axes = figure.subplots()
+    axes = panel()
     low, high = values[finite].min(), values[finite].max()
     margin = max(0.05 * (high - low), 0.02 * abs(high), 1e-6)
     bins = np.linspace(low - margin, high + margin, 31).tolist()
@@ -175,8 +181,7 @@ def histogram(values: np.ndarray, types: np.ndarray, x_label: str, y_label: str,
     )
     whole_numbers(axes)
     axes.set(xlabel=x_label, ylabel=y_label, title=title)
-    legend_below(figure, axes)
-    return figure
+    return legend_below(axes)
 
 
 def stacked_bars(axes: Axes, names: Sequence[str], series: Sequence[tuple[str, str, np.ndarray]]) -> None:

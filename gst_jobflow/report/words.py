@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gst_jobflow.base.words import counted
-
-if TYPE_CHECKING:
-    from gst_jobflow.report.collect import CycleData, StudyData
+from gst_jobflow.report.collect import CycleData, StudyData
 
 # first-principles codes; all others are stand-ins
 FIRST_PRINCIPLES = {"vasp": "VASP", "cp2k": "CP2K"}
@@ -20,6 +18,7 @@ _SEMI_EMPIRICAL = {"tblite", "xtb", "dftb+"}
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 # VASP's short names
 _FUNCTIONALS = {"PE": "PBE", "PS": "PBEsol", "RP": "RPBE", "R2SCAN": "r2SCAN", "CA": "LDA"}
+_COMPARISONS = ("ablation", "evaluation", "robustness", "scaling", "validation")
 _NAMES_SHOWN = 4
 
 
@@ -90,7 +89,9 @@ def summary_sentences(data: StudyData) -> str:
         sentences.append(_structures_sentence(data))
     if len(data.labels):
         sentences.append(_labels_sentence(data))
-    if data.potential is not None:
+    if data.study is not None and data.study.kind == "ablation":
+        sentences.append(_ablation_sentence(data.study.table))
+    elif data.potential is not None:
         sentences.append(_potential_sentence(data))
     sentences += [_cycle_sentence(each) for each in data.cycles]
     return " ".join(sentences) or "Nothing has been computed yet."
@@ -102,6 +103,14 @@ def still_to_come(data: StudyData) -> str:
     jobs = Counter(re.sub(r" \d+$", "", name) for name in data.to_come)
     named = ", ".join(name if number == 1 else f"{name} ({number} jobs)" for name, number in jobs.items())
     return f"Still to come: {named}." if named else ""
+
+
+def _ablation_sentence(table: list[dict[str, Any]]) -> str:
+    told = []
+    for key, unit in (("test_energy_meV_per_atom", "meV/atom"), ("test_force_meV_per_A", "meV/Å")):
+        if errors := [row[key] for row in table if row.get(key) is not None]:
+            told.append(f"{number(min(errors), 3)} to {number(max(errors), 3)} {unit}")
+    return f"{counted(len(table), 'fit')} compared; test RMSE {' and '.join(told) or 'unknown'}."
 
 
 def _robustness_sentence(table: list[dict[str, Any]]) -> str:
@@ -160,7 +169,8 @@ def _potential_sentence(data: StudyData) -> str:
         text += f" to {data.dataset.counts.get('train', 0):,} of them"
     test = potential.rmse.get("test")
     if test is not None:
-        text += f"; test RMSE {test.energy_meV_per_atom:.3g} meV/atom and {test.force_meV_per_A:.3g} meV/Å"
+        energy, force = number(test.energy_meV_per_atom, 3), number(test.force_meV_per_A, 3)
+        text += f"; test RMSE {energy} meV/atom and {force} meV/Å"
     return text + "."
 
 
@@ -187,13 +197,20 @@ def key_numbers(data: StudyData) -> list[tuple[str, str, str]]:
     if len(data.labels):
         good = Counter(data.labels.state)["converged"]
         tiles.append((f"{good:,}", f"of {len(data.labels):,}", "labels converged"))
-    test = data.potential.rmse.get("test") if data.potential else None
+    test = data.potential.rmse.get("test") if data.potential and not _compares_several(data) else None
     if test is not None:
-        tiles.append((f"{test.energy_meV_per_atom:.3g}", "meV/atom", "energy RMSE, test"))
-        tiles.append((f"{test.force_meV_per_A:.3g}", "meV/Å", "force RMSE, test"))
+        tiles.append((number(test.energy_meV_per_atom, 3), "meV/atom", "energy RMSE, test"))
+        tiles.append((number(test.force_meV_per_A, 3), "meV/Å", "force RMSE, test"))
     for each in data.cycles[-1:]:
         tiles += _cycle_tiles(each)
     return tiles
+
+
+def _compares_several(data: StudyData) -> bool:
+    """Return whether a page is of several potentials, none of which is the study's own."""
+    if data.study is None or data.study.kind not in _COMPARISONS:
+        return False
+    return sum(member.collection == "potentials" for member in data.study.members) > 1
 
 
 def _cycle_tiles(data: CycleData) -> list[tuple[str, str, str]]:
@@ -239,7 +256,7 @@ def number(value: Any, digits: int = 4) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        return f"{value:,.{digits}g}" if abs(value) < 10**digits else f"{value:,.0f}"
+        return f"{value:,.{digits}g}" if abs(value) < 10**digits - 0.5 else f"{value:,.0f}"
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "–"
     return str(value)
@@ -270,6 +287,4 @@ def size(n_bytes: float) -> str:
 
 def file_name(name: str, id: str) -> str:
     """Return a file name from the letters, digits, dots and dashes of `name`, else from the id."""
-    import re
-
     return re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-.")[:80] or re.sub(r"[^A-Za-z0-9-]+", "-", id)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from ase import Atoms
+from matscipy.neighbours import neighbour_list
 
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.structures.contacts import PairDistances, close_pairs, push_apart
@@ -67,8 +68,6 @@ def centres(atoms: Atoms, gamma: np.ndarray, window: tuple[float, float], apart_
     gamma
         Grade of each atom, shape (n_atoms,); nan is in no window.
     """
-    from matscipy.neighbours import neighbour_list
-
     low, high = window
     inside = np.flatnonzero((gamma >= low) & (gamma <= high))
     inside = inside[np.argsort(-gamma[inside], kind="stable")]

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.lammps import Prism
 
 from gst_jobflow.base.errors import DataError, InputError, RunError
 from gst_jobflow.dynamics.deck import PotentialFiles, pair_lines
-from gst_jobflow.dynamics.dump import iter_frames
+from gst_jobflow.dynamics.dump import bounds_of, iter_frames
 from gst_jobflow.dynamics.engine import LammpsEngine
 from gst_jobflow.dynamics.single_point import cell_lines, end_line
 from gst_jobflow.selection.frames import FoundStructure
@@ -146,16 +147,10 @@ def _first_lines(number: int, potential: PotentialFiles) -> list[str]:
 
 def _write_cell(atoms: Atoms, path: Path, step: int) -> None:
     """Write a frame that LAMMPS reads into an existing box, in its own coordinates."""
-    from ase.calculators.lammps import Prism
-
     prism = Prism(atoms.cell.array, pbc=True)
-    x, y, z, xy, xz, yz = (float(edge) for edge in prism.get_lammps_prism())
+    x, y, z, xy, xz, yz = prism.get_lammps_prism()
     positions = prism.vector_to_lammps(atoms.get_positions(wrap=True, pbc=True), wrap=True)
-    bounds = [
-        (min(0.0, xy, xz, xy + xz), x + max(0.0, xy, xz, xy + xz), xy),
-        (min(0.0, yz), y + max(0.0, yz), xz),
-        (0.0, z, yz),
-    ]
+    bounds = bounds_of(np.array([[x, 0, 0], [xy, y, 0], [xz, yz, z]]))
     lines = [
         "ITEM: TIMESTEP",
         str(step),

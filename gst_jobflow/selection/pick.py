@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from ase import Atoms
+from ase import Atoms
 
 Rows = Mapping[str, np.ndarray]
 Describe = Callable[["Atoms"], np.ndarray]

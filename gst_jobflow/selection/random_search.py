@@ -8,23 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from gst_jobflow.documents.base import derive_id
-from gst_jobflow.dynamics.relax import RelaxOptions
+from gst_jobflow.dynamics.relax import Relaxed, RelaxOptions
 from gst_jobflow.selection.pick import most_diverse
 from gst_jobflow.structures.composition import Formula, elements_in, fewest_atoms, parse_formula
 from gst_jobflow.structures.hard_sphere import HardSphereSpec, Positive, generate
 from gst_jobflow.structures.material import OfMaterial
-
-if TYPE_CHECKING:
-    from ase import Atoms
-    from numpy.typing import NDArray
-
-    from gst_jobflow.dynamics.relax import Relaxed
 
 Range = tuple[Positive, Positive]
 _BINS = 10

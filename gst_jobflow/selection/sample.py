@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 from ase import Atoms
+from ase.geometry import find_mic
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.documents import ConfigType, Structure, Trajectory
@@ -206,8 +207,6 @@ def mean_displacement_A(before: Atoms, after: Atoms) -> float:
 
     It uses nearest images, so a displacement beyond half of the cell is underestimated.
     """
-    from ase.geometry import find_mic
-
     shifts, _ = find_mic(after.positions - before.positions, after.cell, pbc=True)
     return float(np.linalg.norm(shifts - shifts.mean(axis=0), axis=1).mean())
 

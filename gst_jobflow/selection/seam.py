@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ase.calculators.lammps import Prism
+
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.dynamics.deck import PotentialFiles, pair_lines
 from gst_jobflow.dynamics.dump import iter_frames
@@ -65,8 +67,6 @@ def _wall_lines(cluster: Cluster, radius_A: float) -> list[str]:
     Regions of LAMMPS have no periodic images. A sphere wider than the cell, which then has the frame's period, gets no
     wall.
     """
-    from ase.calculators.lammps import Prism
-
     x, y, z, xy, xz, yz = (float(edge) for edge in Prism(cluster.atoms.cell.array, pbc=True).get_lammps_prism())
     if 2 * (radius_A + SHELL_A) >= 1 / max(cluster.atoms.cell.reciprocal().lengths()):
         return []

@@ -7,13 +7,11 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote_plus
 
 from gst_jobflow.base.errors import DatabaseError
-
-if TYPE_CHECKING:
-    from gst_jobflow.base.settings import Project
+from gst_jobflow.base.settings import Project
 
 LOOPBACK = "127.0.0.1"
 AUTH_SOURCE = "admin"

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
+from ase import Atoms
 
 from gst_jobflow.documents import LARGE_STRUCTURE_ATOMS, ConfigType, Structure, pack, unpack
+from gst_jobflow.store.files.artifacts import ArtifactStore
+from gst_jobflow.store.results import Results
 from gst_jobflow.structures.document_fields import identified
 from gst_jobflow.structures.plain_atoms import PlainAtoms
-
-if TYPE_CHECKING:
-    from ase import Atoms
-
-    from gst_jobflow.store.files.artifacts import ArtifactStore
-    from gst_jobflow.store.results import Results
 
 
 def structure_document(
@@ -46,6 +44,23 @@ def structure_document(
     return Structure(**values)
 
 
+def store_family(
+    results: Results,
+    family: Iterable[tuple[Atoms, dict[str, Any]]],
+    config_type: ConfigType,
+    iteration: int,
+    tags: list[str] | None,
+) -> tuple[list[Structure], int, int]:
+    """Store structures; return their documents, and how many of them are new and were known before."""
+    documents = [
+        structure_document(
+            atoms, config_type, source=source, iteration=iteration, tags=tags, artifacts=results.artifacts
+        )
+        for atoms, source in family
+    ]
+    return documents, *results.add_many(documents)
+
+
 def structure_values(
     atoms: Atoms | PlainAtoms,
     config_type: ConfigType,
@@ -68,8 +83,8 @@ def structure_values(
         fields["atoms_artifact"] = artifacts.put_bytes(buffer.getvalue(), "atoms.npz").model_dump()
     else:
         fields["numbers"] = pack(atoms.numbers, "u1")
-        # `identified` found them finite
-        fields["positions"] = np.ascontiguousarray(plain.positions, "<f8").tobytes()
+        # `identified` checked them
+        fields["positions"] = pack(plain.positions, known_finite=True)
     return {
         "id": id,
         "group": group or (parents[0] if parents else id),
@@ -86,8 +101,6 @@ def structure_values(
 
 def atoms_of(structure: Structure, artifacts: ArtifactStore) -> Atoms:
     """Return the atoms of a structure document; `info` holds its id and config_type."""
-    from ase import Atoms
-
     if structure.atoms_artifact is not None:
         with np.load(artifacts.path(structure.atoms_artifact)) as data:
             numbers, positions = data["numbers"], data["positions"]

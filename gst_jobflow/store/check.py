@@ -11,12 +11,15 @@ import socket
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
+from pymongo.database import Database
+from pymongo.errors import OperationFailure
 
 from gst_jobflow.base.batches import batches
 from gst_jobflow.base.processes import is_alive
+from gst_jobflow.base.settings import Project
 from gst_jobflow.base.strict import first_complaint
 from gst_jobflow.documents import DOCUMENTS, SCHEMA_VERSION, Dataset
 from gst_jobflow.store.connect import connect
@@ -25,11 +28,6 @@ from gst_jobflow.store.files.references import all_files, references_to_files
 from gst_jobflow.store.relations import ids_at, relations_of
 from gst_jobflow.store.schema.preparation import load_schema, pending_collections, pending_indexes
 from gst_jobflow.store.schema.versions import META_COLLECTION, RESTORE_MARK, SCHEMA, read_version
-
-if TYPE_CHECKING:
-    from pymongo.database import Database
-
-    from gst_jobflow.base.settings import Project
 
 _BATCH = 500
 _REMEMBERED_FILES = 100_000
@@ -143,8 +141,6 @@ def _dangling_by_index(
     database: Database, name: str, field: str, target: str, index: list[tuple[str, int]]
 ) -> Iterator[Finding]:
     """Compare two indexes in the order of their ids, without reading a document."""
-    from pymongo.errors import OperationFailure
-
     existing = (found["_id"] for found in database[target].find({}, {"_id": 1}).sort("_id", 1).hint([("_id", 1)]))
     named = database[name].find({field: {"$gt": ""}}, {"_id": 0, field: 1}).sort(field, 1)
     try:

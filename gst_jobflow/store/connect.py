@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import math
 import os
 import socket
@@ -10,7 +11,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from pymongo import MongoClient
+from pymongo.database import Database
+from pymongo.errors import PyMongoError
+
 from gst_jobflow.base.errors import DatabaseError
+from gst_jobflow.base.settings import Project
 from gst_jobflow.store.address import APP_NAME, AUTH_SOURCE, LOOPBACK, Connection, connection, hosts_of
 from gst_jobflow.store.driver_errors import denied, explain, not_running
 from gst_jobflow.store.schema.versions import refuse_files_in_gridfs, require_current
@@ -18,10 +24,6 @@ from gst_jobflow.store.schema.versions import refuse_files_in_gridfs, require_cu
 if TYPE_CHECKING:
     from fireworks import LaunchPad
     from jobflow import JobStore
-    from pymongo import MongoClient
-    from pymongo.database import Database
-
-    from gst_jobflow.base.settings import Project
 
 JOB_STORE_COLLECTION = "outputs"
 
@@ -112,8 +114,6 @@ def cached_connection(project: Project) -> CachedConnection:
 
 def _ask(database: Database, any_version: bool = False) -> None:
     """Check that this program can work with the database; close its client if not."""
-    from pymongo.errors import PyMongoError
-
     try:
         refuse_files_in_gridfs(database)
         if not any_version:
@@ -128,12 +128,10 @@ def _ask(database: Database, any_version: bool = False) -> None:
 
 def open_database(where: Connection) -> Database:
     """Connect to `where` and check that it answers and accepts our account; raises as `connect`."""
-    from pymongo import MongoClient
-    from pymongo.errors import PyMongoError
-
     if not where.external and not listens(where.port):
         raise not_running(where)
     client: MongoClient | None = None
+    _end_without_waiting()
     try:
         client = MongoClient(where.full_uri, tz_aware=True, **where.client_options)
         database = client[where.database]
@@ -145,6 +143,17 @@ def open_database(where: Connection) -> Database:
         # the driver's text and traceback may hold the URI
         raise explain(err, where) from None
     return database
+
+
+def _end_without_waiting() -> None:
+    """Let this process end at once, where PyMongo would wait half a second for its threads.
+
+    They are daemons that watch servers and close idle cursors, and wake twice a second to see whether to stop.
+    """
+    from pymongo.synchronous import monitor
+
+    if wait_for_threads := getattr(monitor, "_shutdown_resources", None):
+        atexit.unregister(wait_for_threads)
 
 
 def listens(port: int, host: str = LOOPBACK) -> bool:

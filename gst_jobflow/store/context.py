@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gst_jobflow.base import deadline
-from gst_jobflow.base.settings import find_project
+from gst_jobflow.base.deadline import Deadline
+from gst_jobflow.base.settings import Settings, find_project
 from gst_jobflow.documents import Attempt
 from gst_jobflow.store.results import Results
 
 if TYPE_CHECKING:
     from jobflow import Job
-
-    from gst_jobflow.base.deadline import Deadline
-    from gst_jobflow.base.settings import Settings
-    from gst_jobflow.store.results import Results
 
 
 def job_results() -> Results:
@@ -67,7 +65,6 @@ def continuation(again: Job, output: Any = None) -> Any:
     output
         The output of this part.
     """
-    from copy import deepcopy
 
     from jobflow import CURRENT_JOB, Response
 

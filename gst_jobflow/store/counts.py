@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from pymongo.collection import Collection
+from pymongo.collection import Collection
 
-    from gst_jobflow.documents import Document
+from gst_jobflow.documents import Document
 
 MOST_VALUES = 50
 """Each value is counted by a pipeline of its own; for more values, grouping all documents is as fast."""

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, ServerSelectionTimeoutError
+
 from gst_jobflow.base.errors import DatabaseError
 from gst_jobflow.store.address import LOOPBACK, Connection
 
@@ -26,8 +28,6 @@ def denied(err: Exception) -> DatabaseError | None:
 @contextmanager
 def denials() -> Iterator[None]:
     """Turn MongoDB's errors of missing rights into one line."""
-    from pymongo.errors import OperationFailure
-
     try:
         yield
     except OperationFailure as err:
@@ -39,8 +39,6 @@ def denials() -> Iterator[None]:
 
 def explain(err: Exception, where: Connection) -> DatabaseError:
     """Turn an error of pymongo into one line with a remedy."""
-    from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, ServerSelectionTimeoutError
-
     if isinstance(err, OperationFailure):
         return _refused(err, where)
     if where.external and (problem := _tls_problem(str(err))):

@@ -6,18 +6,17 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
+
+from pymongo.database import Database
+from pymongo.errors import ConnectionFailure
 
 from gst_jobflow.base.batches import batches_by_weight
 from gst_jobflow.base.errors import DatabaseError, DataError, NoDocumentError
 from gst_jobflow.documents import Label
 from gst_jobflow.store import manifest
+from gst_jobflow.store.results import Results
 from gst_jobflow.store.write import apply_entry, insert_each, write_labels
-
-if TYPE_CHECKING:
-    from pymongo.database import Database
-
-    from gst_jobflow.store.results import Results
 
 _BATCH = 500
 _BATCH_BYTES = 16 << 20
@@ -61,8 +60,6 @@ def ingest(
     DatabaseError
         The database cannot be reached, or went away; repeating the command continues.
     """
-    from pymongo.errors import ConnectionFailure
-
     files, problems = _find_manifests(directories)
     run = _Ingest(results.database, sum(size for _, size in files), progress)
     run.found["problems"] += problems

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from pymongo.collection import Collection
-    from pymongo.database import Database
+from pymongo.collection import Collection
+from pymongo.database import Database
 
 FEW = 20_000
 """A look-up costs the server 30 to 60 µs; beyond this many it is faster to read the ids of both sides, at 2 µs each."""

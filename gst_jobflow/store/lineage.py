@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from pymongo.database import Database
 
 from gst_jobflow.base.energy import PulseEnergy
 from gst_jobflow.base.errors import DataError
+from gst_jobflow.store.files.artifacts import ArtifactStore
 from gst_jobflow.store.files.references import references_to_files
 from gst_jobflow.store.lookup import locate
 from gst_jobflow.store.query import COLUMNS, value_at
 from gst_jobflow.store.relations import MADE_BY_JOBS, relations_of, relations_to
-from gst_jobflow.store.results import public
-
-if TYPE_CHECKING:
-    from pymongo.database import Database
-
-    from gst_jobflow.store.files.artifacts import ArtifactStore
-    from gst_jobflow.store.results import Results
+from gst_jobflow.store.results import Results, public
 
 FIRST_FEW = 5
 """Ids that a link lists of many."""

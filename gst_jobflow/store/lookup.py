@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from pymongo.database import Database
 
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.documents import DOCUMENTS, Cycle, Trajectory
-from gst_jobflow.store.results import model_of
-
-if TYPE_CHECKING:
-    from pymongo.database import Database
-
-    from gst_jobflow.store.results import DocumentT, Results
+from gst_jobflow.store.results import DocumentT, Results, model_of
 
 SHORTEST_PREFIX = 6
 NAMED = ("datasets", "potentials", "studies")

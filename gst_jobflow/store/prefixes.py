@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from pymongo.collection import Collection
+from pymongo.collection import Collection
+from pymongo.errors import OperationFailure
 
-    from gst_jobflow.documents import Document
+from gst_jobflow.documents import Document
 
 MOST_VALUES = 100
 """The server merges the entries of up to 200 values in order; of more, it sorts all that match."""
@@ -30,8 +30,6 @@ def by_values(
     sort
         The requested order.
     """
-    from pymongo.errors import OperationFailure
-
     changed = dict(where)
     for field, conditions in where.items():
         prefix = _prefix_of(conditions)

@@ -11,24 +11,22 @@ import types
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
 from pydantic import BaseModel
+from pymongo.database import Database
 
 from gst_jobflow.base.batches import batches
 from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.settings import Project
 from gst_jobflow.documents import Document, Label, Structure, unpack
 from gst_jobflow.store.counts import by_index
 from gst_jobflow.store.label_join import label_ids, label_pipeline
 from gst_jobflow.store.prefixes import by_values
 from gst_jobflow.store.results import Results, model_of, public
 from gst_jobflow.structures.composition import parse_formula, reduced_formula
-
-if TYPE_CHECKING:
-    from ase import Atoms
-    from pymongo.database import Database
-
-    from gst_jobflow.base.settings import Project
 
 _CONDITION = re.compile(r"^(?P<field>[A-Za-z_][\w.]*)(?P<operator>!=|>=|<=|=|>|<|~)(?P<value>.*)$", re.S)
 _PATH = re.compile(r"^[A-Za-z_]\w*(\.\w+)*$", re.ASCII)
@@ -464,7 +462,6 @@ def frames(results: Results, query: Query) -> Iterator[Atoms]:
 
 
 def _labelled(results: Results, query: Query) -> Iterator[Atoms]:
-    from ase.calculators.singlepoint import SinglePointCalculator
 
     from gst_jobflow.store.atoms import atoms_of
 

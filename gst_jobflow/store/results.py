@@ -6,22 +6,22 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
+
+from pymongo import WriteConcern
+from pymongo.database import Database
+from pymongo.errors import ConnectionFailure
 
 from gst_jobflow.base.batches import batches
 from gst_jobflow.base.disk import is_full
-from gst_jobflow.base.errors import DatabaseError, DataError, InputError, nearest
+from gst_jobflow.base.errors import DatabaseError, DataError, check_known
+from gst_jobflow.base.settings import Project
 from gst_jobflow.documents import DOCUMENTS, Document, Label
 from gst_jobflow.store import manifest
 from gst_jobflow.store.connect import connect
 from gst_jobflow.store.encoded import EncodedLabel, EncodedStructure
 from gst_jobflow.store.files.artifacts import ArtifactStore
 from gst_jobflow.store.write import apply_entry, insert_all, write_labels
-
-if TYPE_CHECKING:
-    from pymongo.database import Database
-
-    from gst_jobflow.base.settings import Project
 
 logger = logging.getLogger(__name__)
 DocumentT = TypeVar("DocumentT", bound=Document)
@@ -95,8 +95,6 @@ class Results:
         self._write(manifest.Update(collection, id, values, unless), durable)
 
     def _write(self, entry: manifest.Insert | manifest.Update, durable: bool) -> bool:
-        from pymongo.errors import ConnectionFailure
-
         spooled = self._spool([entry], durable or self._database is None)
         if self._database is None:
             return False
@@ -128,18 +126,18 @@ class Results:
         logger.warning("database went away; results are spooled in %s: gst ingest puts them in", self.spool_dir)
         self._database = None
 
-    def add_many(self, documents: Iterable[Document | EncodedStructure]) -> tuple[int, int]:
+    def add_many(
+        self, documents: Iterable[Document | EncodedStructure], *, expect_new: bool = False
+    ) -> tuple[int, int]:
         """Insert immutable documents in batches, to disk first; return how many were new and how many existed.
 
-        Documents that only reached the disk are not counted.
+        Documents that only reached the disk are not counted. It is faster to expect new documents where most are new.
 
         Raises
         ------
         DatabaseError
             The server refused a document, or went away and nothing is spooled.
         """
-        from pymongo.errors import ConnectionFailure
-
         new = known = 0
         for _, group in groupby(documents, key=lambda document: document.collection):
             for batch in batches(group, _BATCH):
@@ -148,13 +146,15 @@ class Results:
                     if self._database is None:
                         continue
                 try:
-                    inserted = insert_all(self.database, batch)
+                    inserted = insert_all(self.database, batch, expect_new=expect_new)
                     new, known = new + inserted, known + len(batch) - inserted
                 except ConnectionFailure as err:
                     self._spool_only(err)
         return new, known
 
-    def put_labels(self, labels: Sequence[Label | EncodedLabel]) -> tuple[int, dict[int, DataError]]:
+    def put_labels(
+        self, labels: Sequence[Label | EncodedLabel], *, expect_new: bool = False
+    ) -> tuple[int, dict[int, DataError]]:
         """Write labels as one batch, to disk first; see `write.write_labels` for rules and result.
 
         Labels that only reached the disk are not counted.
@@ -164,13 +164,11 @@ class Results:
         DatabaseError
             The server refused a label, or went away and nothing is spooled.
         """
-        from pymongo.errors import ConnectionFailure
-
         spooled = self._spool(manifest.Insert(_spoolable(label)) for label in labels)
         if spooled and self._database is None:
             return 0, {}
         try:
-            return write_labels(self.database, labels)
+            return write_labels(self.database, labels, expect_new=expect_new)
         except ConnectionFailure as err:
             self._spool_only(err, spooled)
             return 0, {}
@@ -215,8 +213,6 @@ class Results:
 
 def _from_memory(database: Database) -> Database:
     """Return the database with writes that are acknowledged from memory."""
-    from pymongo import WriteConcern
-
     return database.with_options(write_concern=WriteConcern(w=1))
 
 
@@ -240,6 +236,5 @@ def model_of(name: str) -> type[Document]:
     InputError
         There is no such collection.
     """
-    if name not in DOCUMENTS:
-        raise InputError(f"no collection '{name}'", nearest(name, DOCUMENTS))
+    check_known("no collection", name, DOCUMENTS)
     return DOCUMENTS[name]

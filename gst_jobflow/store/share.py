@@ -7,13 +7,11 @@ import socket
 from dataclasses import dataclass, field
 from datetime import datetime
 from time import monotonic
-from typing import TYPE_CHECKING
+
+from pymongo.database import Database
 
 from gst_jobflow.base.settings import CORES_VARIABLE, WORKERS_VARIABLE
 from gst_jobflow.documents import now
-
-if TYPE_CHECKING:
-    from pymongo.database import Database
 
 
 @dataclass

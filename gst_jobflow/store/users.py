@@ -18,19 +18,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 from urllib.parse import quote_plus
 
+from pymongo.database import Database
+from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure
+from pymongo.uri_parser import parse_uri
+
 from gst_jobflow.base.atomic import replacing, sync
-from gst_jobflow.base.errors import DatabaseError, InputError, nearest
+from gst_jobflow.base.errors import DatabaseError, InputError, check_known, nearest
+from gst_jobflow.base.settings import Project
 from gst_jobflow.store.address import LOOPBACK, Connection, connection, read_credentials
 from gst_jobflow.store.connect import open_database
 from gst_jobflow.store.driver_errors import denied
-
-if TYPE_CHECKING:
-    from pymongo.database import Database
-
-    from gst_jobflow.base.settings import Project
 
 Role = Literal["owner", "worker", "reader"]
 ROLES: tuple[str, ...] = get_args(Role)
@@ -85,8 +85,7 @@ def add_user(project: Project, name: str, role: str, file: Path | None = None) -
     """
     if not _NAME.fullmatch(name):
         raise InputError(f"'{name}' is not a name for an account", "use up to 64 letters, digits, '.', '_' and '-'")
-    if role not in ROLES:
-        raise InputError(f"there is no role '{role}'", nearest(role, ROLES))
+    check_known("there is no role", role, ROLES)
     target = file or uri_path(project, name)
     if target.exists():
         raise InputError(f"{target} exists already", "name another with --file, or: gst db users passwd NAME")
@@ -165,9 +164,6 @@ def account_connection(project: Project, name: str) -> Connection:
     InputError
         The file with its URI is missing or damaged.
     """
-    from pymongo.errors import ConfigurationError, InvalidURI
-    from pymongo.uri_parser import parse_uri
-
     file, where = uri_path(project, name), connection(project)
     try:
         uri = file.read_text().strip()
@@ -212,8 +208,6 @@ def reads_only(where: Connection) -> bool:
 @contextmanager
 def _administration(project: Project) -> Iterator[Database]:
     """Open the project's database with the account that manages users; turn its refusals into one line."""
-    from pymongo.errors import OperationFailure
-
     where = connection(project)
     if not where.external:
         admin = read_credentials(project)["admin"]

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from pydantic import ConfigDict, Field
 
 from gst_jobflow.base.strict import StrictModel
+from gst_jobflow.store.results import Results
 
 if TYPE_CHECKING:
     from jobflow import Job
-
-    from gst_jobflow.store.results import Results
 
 _ATTRIBUTE = "gst_work"
 # the rest of a walltime is for starting, stopping and storing

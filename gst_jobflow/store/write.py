@@ -99,15 +99,17 @@ def _with_times(key: str, value: Any) -> Any:
     return value
 
 
-def insert_all(database: Database, documents: Sequence[Document | EncodedStructure]) -> int:
-    """Insert documents of one collection; return how many were new.
+def insert_all(
+    database: Database, documents: Sequence[Document | EncodedStructure], *, expect_new: bool = False
+) -> int:
+    """Insert documents of one collection; return how many were new; `expect_new` as in `insert_each`.
 
     Raises
     ------
     DatabaseError
         The server refused one; the others are inserted.
     """
-    inserted, refused = insert_each(database, documents)
+    inserted, refused = insert_each(database, documents, expect_new=expect_new)
     if refused:
         raise refused[min(refused)]
     return inserted
@@ -115,19 +117,19 @@ def insert_all(database: Database, documents: Sequence[Document | EncodedStructu
 
 @denials()
 def insert_each(
-    database: Database, documents: Sequence[Document | EncodedStructure]
+    database: Database, documents: Sequence[Document | EncodedStructure], *, expect_new: bool = False
 ) -> tuple[int, dict[int, DatabaseError]]:
     """Insert documents of one collection; return how many were new, and by place those that the server refused.
 
     Existing documents are looked up first: a plain insert costs the server a quarter of an upsert, and an existing
-    document nothing. A single document, as jobs write, is almost always new and is just inserted. An existing structure
-    gains the tags of the new one.
+    document nothing. A single document, as jobs write, is almost always new and is just inserted, and so are those of
+    whom the caller expects it; the result is the same. An existing structure gains the tags of the new one.
     """
     from pymongo import InsertOne
 
     collection = database[documents[0].collection]
     existing = set()
-    if len(documents) > 1:
+    if len(documents) > 1 and not expect_new:
         found = collection.find({"_id": {"$in": [document.id for document in documents]}}, {"_id": 1})
         existing = {document["_id"] for document in found}
     absent = [place for place, document in enumerate(documents) if document.id not in existing]
@@ -170,8 +172,12 @@ def _add_tags(collection: Collection, existing: Sequence[Document | EncodedStruc
 
 
 @denials()
-def write_labels(database: Database, labels: Sequence[Label | EncodedLabel]) -> tuple[int, dict[int, DataError]]:
+def write_labels(
+    database: Database, labels: Sequence[Label | EncodedLabel], *, expect_new: bool = False
+) -> tuple[int, dict[int, DataError]]:
     """Insert labels; a converged one replaces a failed one, and of two failures the newest stays.
+
+    With `expect_new` they are inserted, and looked up only where one is known; the result is the same.
 
     Returns
     -------
@@ -184,7 +190,9 @@ def write_labels(database: Database, labels: Sequence[Label | EncodedLabel]) -> 
     pending = list(range(len(labels)))
     while pending:
         # existing labels are compared, not sent: repeating an import is cheap
-        found = collection.find({"_id": {"$in": [labels[place].id for place in pending]}}, {"state": 1, "energy_eV": 1})
+        wanted = [] if expect_new else [labels[place].id for place in pending]
+        expect_new = False
+        found = collection.find({"_id": {"$in": wanted}}, {"state": 1, "energy_eV": 1}) if wanted else ()
         existing = {label["_id"]: label for label in found}
         writes: dict[int, InsertOne | ReplaceOne] = {}
         for place in pending:

@@ -6,15 +6,15 @@ import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers
+from matscipy.neighbours import neighbour_list
 
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.structures.lattice import volume_A3
-
-if TYPE_CHECKING:
-    from ase import Atoms
 
 # push_apart gives up on jammed atoms: when the energy falls by less than 2 % in 150 steps
 _STALL_STEPS = 150
@@ -76,8 +76,6 @@ class PairDistances:
 
 def pair_table(pairs_A: Mapping[str, float]) -> dict[tuple[str, str], float]:
     """Read ``{"Ge-Te": 2.5}`` into ``{("Ge", "Te"): 2.5}`` with sorted keys; raises InputError as PairDistances."""
-    from ase.data import atomic_numbers
-
     table: dict[tuple[str, str], float] = {}
     for name, distance_A in pairs_A.items():
         parts = tuple(sorted(part.strip() for part in name.split("-")))
@@ -308,8 +306,6 @@ def _volume_A3(atoms: Atoms) -> float:
 
 def _neighbours(quantities: str, atoms: Atoms, cutoff: float | np.ndarray, types: np.ndarray | None = None) -> Any:
     """Call matscipy's neighbour search; `cutoff` in Å is one number or a matrix over `types`."""
-    from matscipy.neighbours import neighbour_list
-
     numbers = np.zeros(len(atoms), np.int32) if types is None else types
     cell = atoms.cell.array
     if not all(map(any, cell.tolist())):

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from ase import Atoms
+from ase.geometry import get_duplicate_atoms
 
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.structures.composition import largest_remainder, parse_formula, reduced_formula
 from gst_jobflow.structures.material import VACANCY, Material, default_material
 from gst_jobflow.structures.trigonal import TrigonalPhase, unit_cell
-
-if TYPE_CHECKING:
-    from ase import Atoms
 
 Repeat = tuple[int, int, int]
 _THIRD, _TWO_THIRDS = 1 / 3, 2 / 3
@@ -73,8 +70,6 @@ def rocksalt(
     InputError
         As `rocksalt_counts`, or the lattice parameter is unknown or not positive.
     """
-    from ase import Atoms
-
     material = material or default_material()
     counts = rocksalt_counts(formula, repeat, material)
     a_A = rocksalt_edge_A(material) if a_A is None else a_A
@@ -211,8 +206,6 @@ def trigonal_primitive(compound: str, repeat: Repeat, material: Material | None 
     InputError
         As `trigonal_counts`, or the phase is not centred.
     """
-    from ase.geometry import get_duplicate_atoms
-
     check_centred(compound, material)
     _checked_repeat(repeat)
     atoms = trigonal(compound, (1, 1, 1), orthogonal=False, material=material)

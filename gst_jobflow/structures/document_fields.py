@@ -5,18 +5,22 @@ from __future__ import annotations
 import hashlib
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from ase import Atoms
+from ase.data import atomic_masses, chemical_symbols
 
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.structures.composition import reduced_formula
 from gst_jobflow.structures.contacts import LONGER, first_cutoff_A, smallest_distance
-from gst_jobflow.structures.lattice import LEAST_VOLUME_A3, Vector, reciprocal_rows
+from gst_jobflow.structures.lattice import AMU_PER_A3_IN_G_CM3, LEAST_VOLUME_A3, Vector, reciprocal_rows
 from gst_jobflow.structures.plain_atoms import PlainAtoms
 
 if TYPE_CHECKING:
-    from ase import Atoms
+    from functools import _lru_cache_wrapper
+
+T = TypeVar("T")
 
 # positions and cells are compared on a grid of 1e-8 Å, which is also what extxyz files keep
 _PER_A = 1e8
@@ -25,7 +29,7 @@ _PER_A = 1e8
 _FACE_A = 2.5e-8
 # frames of a trajectory have the same atoms; for larger ones counting costs little in comparison
 _REMEMBERED_ATOMS = 10_000
-_AMU_PER_A3_IN_G_CM3 = 1.66053906660
+_HEAVIEST = 118
 
 
 def describe(atoms: Atoms) -> dict[str, Any]:
@@ -69,7 +73,7 @@ def _identified_by_kernels(atoms: PlainAtoms) -> tuple[str, dict[str, Any]]:
         _periodic_directions(atoms.pbc, atoms.cell_A)
     positions, cell = np.ascontiguousarray(atoms.positions), np.array(atoms.cell_A)
     # as `_hashed` has them: species, cell, positions, pbc
-    words = np.ones(4 * len(atoms) + 12, "<i8")
+    words = np.empty(4 * len(atoms) + 12, "<i8")
     cutoff_A = first_cutoff_A(atoms.volume_A3, len(atoms))
     closest_A = kernels.identify(atoms.numbers, positions, cell, _FACE_A, _PER_A, cutoff_A, LONGER, words)
     return hashlib.sha256(words.data).hexdigest()[:32], _described(atoms, closest_A)
@@ -77,8 +81,7 @@ def _identified_by_kernels(atoms: PlainAtoms) -> tuple[str, dict[str, Any]]:
 
 def _described(atoms: PlainAtoms, closest_A: float) -> dict[str, Any]:
     cell_A3 = atoms.volume_A3 if all(atoms.pbc) else 0.0
-    composition = _composition if len(atoms) <= _REMEMBERED_ATOMS else _composition.__wrapped__
-    formula, shares, mass = composition(atoms.numbers.astype(np.int64, copy=False).tobytes())
+    formula, shares, mass = _of_species(_composition, atoms.numbers)
     if "masses" in atoms.arrays:
         mass = float(atoms.arrays["masses"].sum())
     return {
@@ -87,16 +90,31 @@ def _described(atoms: PlainAtoms, closest_A: float) -> dict[str, Any]:
         "n_atoms": len(atoms),
         "elements": [element for element, _ in shares],
         "min_distance_A": closest_A if math.isfinite(closest_A) else None,
-        "density_g_cm3": mass / cell_A3 * _AMU_PER_A3_IN_G_CM3 if cell_A3 else None,
+        "density_g_cm3": mass / cell_A3 * AMU_PER_A3_IN_G_CM3 if cell_A3 else None,
         "volume_per_atom_A3": cell_A3 / len(atoms) if cell_A3 else None,
     }
+
+
+def are_elements(numbers: np.ndarray) -> bool:
+    """Return whether all atomic numbers, shape (n,), are those of elements."""
+    return _of_species(_are_elements, numbers)
+
+
+def _of_species(function: _lru_cache_wrapper[T], numbers: np.ndarray) -> T:
+    """Call a function of packed atomic numbers (int64) that remembers its results, for few atoms."""
+    packed = numbers.astype(np.int64, copy=False).tobytes()
+    return function(packed) if len(numbers) <= _REMEMBERED_ATOMS else function.__wrapped__(packed)
+
+
+@lru_cache(maxsize=8)
+def _are_elements(packed: bytes) -> bool:
+    numbers = np.frombuffer(packed, np.int64)
+    return bool(numbers.min() >= 1 and numbers.max() <= _HEAVIEST)
 
 
 @lru_cache(maxsize=8)
 def _composition(packed: bytes) -> tuple[str, tuple[tuple[str, float], ...], float]:
     """Return reduced formula, each element's share in alphabetical order, and mass of packed numbers (int64)."""
-    from ase.data import atomic_masses, chemical_symbols
-
     numbers = np.frombuffer(packed, np.int64)
     present = np.bincount(numbers)
     counts = {chemical_symbols[number]: int(present[number]) for number in np.flatnonzero(present).tolist()}

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from ase import Atoms
+from ase.cell import Cell
 from pydantic import AfterValidator, Field, model_validator
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import StrictModel, UnfitValueError
 from gst_jobflow.structures.composition import Formula, Rounding, atom_counts
 from gst_jobflow.structures.contacts import PairDistances, min_distance, pair_table, push_apart, scaled_min_distance
-
-if TYPE_CHECKING:
-    from ase import Atoms
+from gst_jobflow.structures.lattice import AMU_PER_A3_IN_G_CM3
 
 _LOG = logging.getLogger(__name__)
 
@@ -36,8 +36,6 @@ def _readable(pairs_A: dict[str, float]) -> dict[str, float]:
 DistancesByPair = Annotated[dict[str, float], AfterValidator(_readable)]
 """Field of a model that refuses what :func:`pair_table` cannot read."""
 
-# amu / Å^3 in g/cm3
-_DENSITY_UNIT = 1.66053906660
 _ATTEMPTS = 3
 # packing fractions tried after a failure to tell what would work; random packings of equal spheres jam near 0.64
 _FRACTIONS_TRIED = (0.62, 0.59, 0.56, 0.53, 0.50)
@@ -123,8 +121,6 @@ def generate(spec: HardSphereSpec, index: int = 0) -> Atoms:
         The composition is impossible, or the atoms do not fit: the message has the requested and the reached packing
         fraction, and a density that works.
     """
-    from ase import Atoms
-
     counts = atom_counts(spec.formula, spec.n_atoms, spec.rounding)
     species = [element for element, count in counts.items() for _ in range(count)]
     allowed = PairDistances(species, spec.min_distances_A, _drawn_distance_A(spec, index))
@@ -154,8 +150,6 @@ def _random_atoms(
     spec: HardSphereSpec, species: list[str], allowed: PairDistances, random: np.random.Generator
 ) -> Atoms:
     """Draw density, cell and positions, with overlaps."""
-    from ase import Atoms
-
     atoms = Atoms(species, pbc=True)
     if spec.fixed_cell_A is not None:
         cell = _matrix(spec.fixed_cell_A)
@@ -174,7 +168,7 @@ def _draw_volume_A3(spec: HardSphereSpec, mass_amu: float, random: np.random.Gen
     assert size is not None  # the specification sees to it
     value = random.uniform(*size) if isinstance(size, tuple) else size
     if spec.volume_per_atom_A3 is None:
-        return mass_amu * _DENSITY_UNIT / value
+        return mass_amu * AMU_PER_A3_IN_G_CM3 / value
     return value * spec.n_atoms
 
 
@@ -185,8 +179,6 @@ def _draw_cell(
 
     Draws are mixed with a growing share of a cube, so that small cells end nearly cubic instead of failing.
     """
-    from ase.cell import Cell
-
     cell = np.eye(3)
     for draw in range(draws if shape != "cubic" else 1):
         angles = random.uniform(60, 120, 3) if shape == "triclinic" else (90, 90, 90)
@@ -207,8 +199,6 @@ def _draw_cell(
 
 def _shortest_image_A(cell: np.ndarray) -> float:
     """Return the length in Å of the shortest lattice vector of `cell`, shape (3, 3)."""
-    from ase import Atoms
-
     return min_distance(Atoms("X", cell=cell, pbc=True))
 
 
@@ -222,7 +212,7 @@ def _cannot_be_packed(spec: HardSphereSpec, best: Atoms, allowed: PairDistances,
     volume_A3 = best.get_volume()
     ratio = _reached_ratio(best, allowed, ratio)
     asked = _packing_fraction(best, allowed)
-    density = float(best.get_masses().sum()) / volume_A3 * _DENSITY_UNIT
+    density = float(best.get_masses().sum()) / volume_A3 * AMU_PER_A3_IN_G_CM3
     way_out = f"ask for {0.99 * density * ratio**3:.2f} g/cm3 or less, or for smaller distances"
     if spec.fixed_cell_A is not None:
         way_out = f"use a cell with edges {1.004 / ratio:.2f} times as long, fewer atoms, or smaller distances"

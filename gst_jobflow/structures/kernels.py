@@ -22,26 +22,30 @@ _CASE = 32
 # whole numbers up to 2^53 and powers of ten up to 10^22 are exact, so one multiplication or division rounds as `float`
 _MOST_BEFORE_A_DIGIT = (2**53 - 9) // 10
 _EXACT_POWER = 22
+# fewer than 2^53, and their point
+_FEW_DIGITS = 16
 _POWERS = 10.0 ** np.arange(_EXACT_POWER + 1)
 _MOST_BINS = 64
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any], fastmath: bool = False) -> Callable[..., Any]:
+    """Compile a function at its first call, and keep the result beside its file or in the user's folder."""
+    options: dict[str, Any] = {"nogil": True, "fastmath": fastmath}
     try:
-        return njit(cache=True, nogil=True)(function)
+        return njit(cache=True, **options)(function)
     except RuntimeError:
         # numba found no folder that it may write to
-        return njit(nogil=True)(function)
+        return njit(**options)(function)
 
 
-@_compiled
+@compiled
 def _after_blanks(text: NDArray, at: int) -> int:
     while text[at] == _BLANK or text[at] == _TAB:
         at += 1
     return at
 
 
-@_compiled
+@compiled
 def _read_whole(text: NDArray, at: int, whole: int) -> tuple[int, int]:
     """Append digits to a whole number; return it, -1 if it becomes too large, and the place behind them."""
     while _ZERO <= text[at] <= _NINE:
@@ -52,7 +56,27 @@ def _read_whole(text: NDArray, at: int, whole: int) -> tuple[int, int]:
     return whole, at
 
 
-@_compiled
+@compiled
+def _read_decimal(text: NDArray, at: int) -> tuple[float, int]:
+    """Return the number at a place, and the place behind it, if it has a point, few digits and no exponent; else -1."""
+    negative = text[at] == _MINUS
+    start = at + 1 if negative else at
+    whole, end = 0, start
+    while _ZERO <= text[end] <= _NINE:
+        whole, end = 10 * whole + (text[end] - _ZERO), end + 1
+    point = end
+    if text[point] != _POINT:
+        return 0.0, -1
+    end += 1
+    while _ZERO <= text[end] <= _NINE:
+        whole, end = 10 * whole + (text[end] - _ZERO), end + 1
+    if end - start > _FEW_DIGITS or end - start < 2 or text[end] | _CASE == _EXPONENT:
+        return 0.0, -1
+    value = whole / _POWERS[end - point - 1]
+    return (-value if negative else value), end
+
+
+@compiled
 def _read_number(text: NDArray, at: int) -> tuple[float, int]:
     """Return the number at a place, and the place behind it; -1 if it is not a decimal that is read exactly."""
     negative = text[at] == _MINUS
@@ -81,7 +105,7 @@ def _read_number(text: NDArray, at: int) -> tuple[float, int]:
     return (-value if negative else value), end
 
 
-@_compiled
+@compiled
 def read_rows(text: NDArray, atomic_numbers: NDArray, numbers: NDArray, values: NDArray) -> bool:
     """Read rows of a symbol and numbers, as extended XYZ has them.
 
@@ -118,7 +142,9 @@ def read_rows(text: NDArray, atomic_numbers: NDArray, numbers: NDArray, values: 
         numbers[row] = number
         for column in range(values.shape[1]):
             start = _after_blanks(text, at)
-            value, end = _read_number(text, start)
+            value, end = _read_decimal(text, start)
+            if end < 0:
+                value, end = _read_number(text, start)
             if start == at or end < 0:
                 return False
             values[row, column], at = value, end
@@ -131,7 +157,7 @@ def read_rows(text: NDArray, atomic_numbers: NDArray, numbers: NDArray, values: 
     return at == len(text)
 
 
-@_compiled
+@compiled
 def _wrapped(position: NDArray, cell: NDArray, reciprocal: NDArray, faces: NDArray, out: NDArray) -> None:
     """Write a position shifted into the cell, one direction after the other, to `out`."""
     x, y, z = position[0], position[1], position[2]
@@ -148,7 +174,7 @@ def _wrapped(position: NDArray, cell: NDArray, reciprocal: NDArray, faces: NDArr
     out[0], out[1], out[2] = x, y, z
 
 
-@_compiled
+@compiled
 def _directions(cell: NDArray, face_A: float) -> tuple[NDArray, NDArray]:
     """Return reciprocal vectors in 1/Å, shape (3, 3), and `face_A` as a fraction of each height, shape (3,)."""
     reciprocal, faces = np.empty((3, 3)), np.empty(3)
@@ -166,7 +192,7 @@ def _directions(cell: NDArray, face_A: float) -> tuple[NDArray, NDArray]:
     return reciprocal, faces
 
 
-@_compiled
+@compiled
 def _write_words(
     numbers: NDArray,
     positions: NDArray,
@@ -187,15 +213,16 @@ def _write_words(
         _wrapped(positions[atom], cell, reciprocal, faces, inside)
         for column in range(3):
             words[n_atoms + 9 + 3 * atom + column] = np.int64(np.rint(inside[column] * per_A))
+    words[-3:] = 1
 
 
-@_compiled
+@compiled
 def _image(place: int, bins: int) -> int:
     """Return by how many cells a bin lies outside of the cell."""
     return 0 if 0 <= place < bins else place // bins
 
 
-@_compiled
+@compiled
 def _binned(
     positions: NDArray, cell: NDArray, reciprocal: NDArray, bins: NDArray
 ) -> tuple[NDArray, NDArray, NDArray, NDArray]:
@@ -217,7 +244,7 @@ def _binned(
     return inside, places, first, after
 
 
-@_compiled
+@compiled
 def closest_within(positions: NDArray, cell: NDArray, reciprocal: NDArray, cutoff_A: float) -> float:
     """Return the smallest distance between two atoms or images in a periodic cell, Å; infinite if above the cutoff.
 
@@ -265,7 +292,7 @@ def closest_within(positions: NDArray, cell: NDArray, reciprocal: NDArray, cutof
     return math.sqrt(closest) if found else math.inf
 
 
-@_compiled
+@compiled
 def identify(
     numbers: NDArray,
     positions: NDArray,
@@ -285,8 +312,8 @@ def identify(
     face_A
         Atoms this close below the far face count as on the near one.
     per_A, words
-        Species, then cell and wrapped positions as whole numbers of 1/`per_A` Å, become the first 4 n + 9 of `words`,
-        int64.
+        Takes species, cell and wrapped positions as whole numbers of 1/`per_A` Å, and three ones for the periodic
+        directions; shape (4 n + 12,), int64.
     cutoff_A, longer
         Where the search for the smallest distance begins, and the factor by which it goes on.
     """

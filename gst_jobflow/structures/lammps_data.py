@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from ase import Atoms
+from ase.data import atomic_masses, atomic_numbers
+from numpy.typing import NDArray
 
 from gst_jobflow.base.atomic import replacing
 from gst_jobflow.base.errors import DataError, InputError
-
-if TYPE_CHECKING:
-    from ase import Atoms
-    from numpy.typing import NDArray
 
 ATOM_LINE = 71
 """Bytes of one line of `atom_lines` with its line end: id, type, and x, y, z with 8 decimals."""
@@ -42,12 +40,11 @@ def write_data(atoms: Atoms, path: str | Path, species_order: Sequence[str], vel
     DataError
         A position or velocity is not finite.
     """
-    from ase import Atoms as CleanAtoms
     from ase.io.lammpsdata import write_lammps_data
 
     _check_writable(atoms, species_order)
     # without extra arrays: one named "type" would override species_order in ASE
-    plain = CleanAtoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    plain = Atoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
     if velocities:
         speeds = atoms.get_velocities()
         if not np.isfinite(speeds).all():
@@ -59,8 +56,6 @@ def write_data(atoms: Atoms, path: str | Path, species_order: Sequence[str], vel
 
 def data_header(n_atoms: int, box_A: Sequence[float], species_order: Sequence[str], comment: str = "") -> bytes:
     """Return the start of a data file: an orthogonal box from 0 to `box_A`, and masses."""
-    from ase.data import atomic_masses, atomic_numbers
-
     lines = [
         comment or "LAMMPS data",
         "",
@@ -145,8 +140,6 @@ def read_data(path: str | Path, species_order: Sequence[str]) -> Atoms:
     DataError
         The file is no data file, or its masses contradict `species_order`.
     """
-    from ase import Atoms as CleanAtoms
-    from ase.data import atomic_masses, atomic_numbers
     from ase.io.lammpsdata import read_lammps_data
 
     path = Path(path)
@@ -168,7 +161,7 @@ def read_data(path: str | Path, species_order: Sequence[str]) -> Atoms:
             f"the masses in {path.name} are not those of {' '.join(species_order)}",
             "give species_order as the file was written",
         )
-    atoms = CleanAtoms(raw.numbers, positions=raw.positions, cell=raw.cell, pbc=True)
+    atoms = Atoms(raw.numbers, positions=raw.positions, cell=raw.cell, pbc=True)
     if raw.has("momenta"):
         atoms.set_velocities(raw.get_velocities())
     return atoms

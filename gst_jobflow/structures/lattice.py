@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from ase import Atoms
+from ase import Atoms
 
 Vector = list[float]
+AMU_PER_A3_IN_G_CM3 = 1.66053906660
 LEAST_VOLUME_A3 = 1e-12
 """Below, vectors are not independent."""
 

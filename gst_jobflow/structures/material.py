@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 import numpy as np
 from pydantic import ConfigDict, Field, WrapValidator, field_validator, model_validator
 
-from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.errors import InputError, check_known
 from gst_jobflow.base.shipped import Shipped, yaml_mapping
 from gst_jobflow.base.strict import StrictModel, UnfitValueError, checked
 from gst_jobflow.structures.composition import parse_formula, reduced_formula
@@ -232,8 +232,7 @@ def shipped_material(name: str) -> Material:
     InputError
         There is none of this name.
     """
-    if name not in (known := MATERIALS.names()):
-        raise InputError(f"no material '{name}'", nearest(name, known))
+    check_known("no material", name, MATERIALS.names())
     return checked(Material, yaml_mapping(MATERIALS.text(name), name), name)
 
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
 
+from ase import Atoms
 from pydantic import ConfigDict, Field
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.structures.composition import parse_formula, reduced_formula
-
-if TYPE_CHECKING:
-    from ase import Atoms
 
 
 class TrigonalPhase(StrictModel):
@@ -47,7 +44,6 @@ def unit_cell(compound: str, phase: TrigonalPhase) -> Atoms:
 
 @cache
 def _unit_cell(compound: str, phase: TrigonalPhase) -> Atoms:
-    from ase import Atoms
     from ase.spacegroup import crystal
     from ase.spacegroup.spacegroup import SpacegroupValueError
 

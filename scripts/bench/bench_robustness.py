@@ -23,7 +23,7 @@ from gst_jobflow.base.cores import cores
 from gst_jobflow.documents import Potential, PotentialArtifacts, Trajectory
 from gst_jobflow.dynamics.deck import PotentialFiles
 from gst_jobflow.dynamics.engine import LammpsEngine
-from gst_jobflow.evaluation.robustness import SUCCESS, RobustnessPlan, runs_of
+from gst_jobflow.evaluation.robustness import RobustnessPlan, runs_of
 from gst_jobflow.flows.robustness import Melt, MeltRunner, all_melts
 from gst_jobflow.store import Results
 from gst_jobflow.structures.hard_sphere import generate
@@ -53,6 +53,7 @@ velocity all create {temperature_K} {seed} mom yes rot no dist gaussian
 fix integrate all nve
 fix heat all langevin {temperature_K} {temperature_K} {damping_ps} {seed} zero yes
 thermo 500
+thermo_modify lost ignore
 dump frames all custom {every} dump.lammpstrj.gz id type x y z
 run {steps}
 """
@@ -79,12 +80,9 @@ def _processor_s() -> float:
 
 
 def by_hand(
-    engine: LammpsEngine, files: PotentialFiles, plan: RobustnessPlan, runs: dict[Melt, tuple[int, bool]], folder: Path
+    engine: LammpsEngine, files: PotentialFiles, plan: RobustnessPlan, steps: dict[Melt, int], folder: Path
 ) -> None:
-    """Run LAMMPS from a plain input for each melt, as many at a time as there are cores.
-
-    A melt that failed in the study may lose its atoms here, too.
-    """
+    """Run LAMMPS from a plain input for each melt, as many at a time as there are cores; go on where atoms are lost."""
 
     def one(melt: Melt) -> None:
         place = folder / melt.name
@@ -94,14 +92,14 @@ def by_hand(
         text = _DECK.format(
             yace=files.yace, elements=" ".join(files.elements), timestep_ps=plan.timestep_fs * 1e-3,
             temperature_K=plan.temperature_K, damping_ps=plan.damping_ps, every=options.output.dump_every,
-            seed=plan.protocol(melt.formula, melt.index).seed, steps=runs[melt][0],
+            seed=plan.protocol(melt.formula, melt.index).seed, steps=steps[melt],
         )  # fmt: skip
         (place / "in.lammps").write_text(text)
         argv = engine.argv("-in", "in.lammps", "-log", "log.lammps")
-        subprocess.run(argv, cwd=place, env=engine.environment(), stdout=subprocess.DEVNULL, check=runs[melt][1])
+        subprocess.run(argv, cwd=place, env=engine.environment(), stdout=subprocess.DEVNULL, check=True)
 
     with ThreadPoolExecutor(cores()) as pool:
-        list(pool.map(one, runs))
+        list(pool.map(one, steps))
 
 
 def stored_potential(results: Results, files: PotentialFiles) -> str:
@@ -114,14 +112,11 @@ def stored_potential(results: Results, files: PotentialFiles) -> str:
     return potential.id
 
 
-def runs_done(results: Results, study_id: str) -> dict[Melt, tuple[int, bool]]:
-    """Return how many steps each run of a study took, and whether it succeeded."""
+def steps_done(results: Results, study_id: str) -> dict[Melt, int]:
+    """Return how many steps each run of a study took."""
     found = results.find(Trajectory, runs_of(study_id))
     verdicts = [(run.analysis["robustness"], run.n_steps) for run in found]
-    return {
-        Melt(each["potential_id"], each["formula"], each["index"]): (steps, each["outcome"] == SUCCESS)
-        for each, steps in verdicts
-    }
+    return {Melt(each["potential_id"], each["formula"], each["index"]): steps for each, steps in verdicts}
 
 
 def measure(size: str) -> Iterator[Row]:
@@ -157,19 +152,18 @@ def _rows(
     # what is loaded and compiled once belongs to no arm
     study("warm", melts[:1])
     whole = spent(lambda: study("whole", melts))
-    runs = runs_done(results, "whole")
+    steps = steps_done(results, "whole")
     busy = 100 * whole.processor_s / (whole.wall_s * cores())
     yield Row(f"busy share of {cores()} cores, {what} in one job", busy, "%", limit=90, better="higher")
     taken = {"ours": 0.0, "by hand": 0.0}
     for number, batch in enumerate(batches(melts, _BATCH)):
         arms: dict[str, Callable[[], object]] = {
             "ours": partial(study, "turns", batch),
-            "by hand": partial(by_hand, engine, files, plan, {melt: runs[melt] for melt in batch}, root),
+            "by hand": partial(by_hand, engine, files, plan, {melt: steps[melt] for melt in batch}, root),
         }
         for arm in sorted(arms, reverse=bool(number % 2)):
             taken[arm] += spent(arms[arm]).processor_s
-    steps = sum(number for number, _ in runs.values())
-    name = f"processor time of {what}, {steps:,} steps"
+    name = f"processor time of {what}, {sum(steps.values()):,} steps"
     yield Row(name, taken["ours"], "s", "the same lengths by a plain script", taken["by hand"], 1.05 * taken["by hand"])
 
 

@@ -258,7 +258,25 @@ def test_an_option_of_a_group_after_the_command_is_told_its_place(words: tuple[s
     done = gst(*words)
     assert done.returncode == 2
     assert "It goes before the command: " in done.stderr and done.stderr.rstrip().endswith(hint), done.stderr
-    assert "goes before" not in gst("submit", "fit", "--no-such").stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("--to", "flow.yaml", "submit", "fit", "iter-1"), "gst submit --to …"),
+        (("submit", "--estimate", "fit", "iter-1"), "submit fit --estimate"),
+        (("--where", "a=1", "query", "labels"), "query --where …"),
+    ],
+)
+def test_an_option_before_its_command_is_told_its_place(words: tuple[str, ...], hint: str) -> None:
+    done = gst(*words)
+    assert done.returncode == 2
+    assert "It goes after the command: " in done.stderr and done.stderr.rstrip().endswith(hint), done.stderr
+
+
+def test_an_option_that_no_command_has_is_told_no_place() -> None:
+    for words in (("submit", "fit", "--no-such"), ("--no-such", "submit", "fit")):
+        assert "It goes" not in gst(*words).stderr
 
 
 def test_one_short_option_has_one_meaning() -> None:

@@ -12,7 +12,7 @@ import pytest
 from ase.build import bulk
 from typer.testing import CliRunner
 
-from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.errors import InputError, MissingProgramError
 from gst_jobflow.cli.main import app
 from gst_jobflow.documents import ArtifactRef, Dataset, Potential
 from gst_jobflow.documents.potential import PotentialArtifacts
@@ -69,6 +69,28 @@ def test_fits_are_estimated_and_keep_the_budget(project: Project, monkeypatch: A
     assert fireworks(project) == database["studies"].count_documents({}) == 0, "nothing is stored"
     gst(project, *words, "--yes")
     assert fireworks(project) == (33 if command[0] == "hyperopt" else 1)
+
+
+def test_labels_by_vasp_need_its_command_and_potcars_where_they_run(
+    project: Project, monkeypatch: Any, tmp_path: Path
+) -> None:
+    """Else each structure would get a failed label, or its job would fail."""
+    from pymatgen.io.vasp import inputs
+
+    Results.open(project).add(structure_document(bulk("Te", "sc", a=3.2), "crystal"))
+    words = ("submit", "label", "--backend", "vasp", "-w", "config_type=crystal")
+    sets = tmp_path / "POT_PAW_PBE_54"
+    sets.mkdir()
+    monkeypatch.setitem(inputs.SETTINGS, "PMG_VASP_PSP_DIR", str(tmp_path))
+    monkeypatch.setitem(inputs.PotcarSingle.functional_dir, "PBE_54", sets.name)
+    for command, said in (("no-such-vasp", "no program 'no-such-vasp'"), ("/bin/true", "no POTCAR of Te")):
+        monkeypatch.setenv("GST_VASP__COMMAND", command)
+        refused = CliRunner().invoke(app, ["-p", str(project.root), *words]).exception
+        assert isinstance(refused, MissingProgramError) and said in refused.message
+        assert fireworks(project) == 0
+    (sets / "POTCAR.Te").write_text("stand-in")
+    gst(project, *words)
+    assert fireworks(project) == 1
 
 
 def test_flow_above_the_budget_needs_yes(project: Project, potential: None, monkeypatch: Any) -> None:

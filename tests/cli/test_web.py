@@ -22,6 +22,7 @@ from gst_jobflow.launch.services import LocalMongod
 from gst_jobflow.store.address import uri_file
 from gst_jobflow.store.schema.migrate import migrate
 from gst_jobflow.store.users import add_user, list_users, uri_path
+from tests.cli.test_main import gst
 
 GST = str(Path(sys.executable).with_name("gst"))
 
@@ -53,9 +54,7 @@ def page(address: str) -> tuple[int, str]:
 
 
 def refusal(project, *options: str) -> str:
-    done = subprocess.run(
-        [GST, "--project", str(project.root), "web", *options], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = gst("--project", str(project.root), "web", *options)
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     return done.stderr
 

@@ -10,7 +10,8 @@ import pytest
 
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.documents import Potential, Study
-from gst_jobflow.evaluation.ensemble import MemberPredictions, spread
+from gst_jobflow.evaluation.ensemble import spread
+from gst_jobflow.evaluation.parity import Parity
 from gst_jobflow.fitting.config import FitConfig
 from gst_jobflow.flows.fit import FitFlowMaker
 from gst_jobflow.store import Results
@@ -19,9 +20,9 @@ from tests.fitting.stored import teacher_dataset
 from tests.flows.conftest import results, run  # noqa: F401
 
 
-def member(shift: float, number: int = 4) -> MemberPredictions:
-    reference = np.zeros(number)
-    return MemberPredictions(reference, reference + shift, np.zeros(6), shift * np.arange(6.0))
+def member(shift: float, number: int = 4) -> Parity:
+    reference, types = np.zeros(number), np.full(number, "other")
+    return Parity(reference, reference + shift, types, np.zeros(6), shift * np.arange(6.0), np.full(6, "other"))
 
 
 def test_the_spread_is_the_standard_deviation_over_members():

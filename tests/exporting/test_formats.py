@@ -111,6 +111,7 @@ def test_the_dataframe_is_that_of_a_fit(training: Results, tmp_path: Path) -> No
         assert list(frame[column]) == list(wanted[column])
     for atoms, other in zip(frame["ase_atoms"], wanted["ase_atoms"], strict=True):
         assert atoms == other and atoms.calc is None and not atoms.info
+    assert len({id(atoms.numbers) for atoms in frame["ase_atoms"]}) == len(frame)
     assert all(map(np.array_equal, frame["forces"], wanted["forces"]))
     first = file.read_bytes()
     export_dataset(training, chosen, file, split="train", force=True)

@@ -59,7 +59,7 @@ def test_a_fit_costs_its_iterations_functions_and_atoms_as_finished_fits_did(pro
         add_fit(results, id, fit(functions=100, maxiter=100), core_hours, here.id)
     cost = cost_of(project, fit(functions=300, maxiter=200), here.id)
     assert cost.core_hours == pytest.approx(1.5 * 3 * 2) and cost.wall_h == pytest.approx(1.5 * 3 * 2 / 4)
-    assert cost.basis == "3 fits by pacemaker on profile laptop: 6 to 12"
+    assert cost.basis == "3 fits by pacemaker on profile laptop: 6 to 12 core hours"
     assert cost.work == f"1 fit to {here.n_atoms:,} atoms"
     other = teacher_dataset(results, number=80, seed=2)
     assert cost_of(project, fit(), other.id).core_hours == pytest.approx(1.5 * other.n_atoms / here.n_atoms)

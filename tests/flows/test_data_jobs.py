@@ -13,10 +13,11 @@ from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.datasets import SplitSpec, create_dataset, load_split, read_members
 from gst_jobflow.datasets.maker import DatasetMaker
 from gst_jobflow.documents import Dataset, Label, Structure
-from gst_jobflow.flows.structures import CrystalMaker, CrystalSpec, HardSphereMaker
+from gst_jobflow.flows.structures import CrystalMaker, HardSphereMaker
 from gst_jobflow.labelling.ase_calculator import AseBackend
 from gst_jobflow.labelling.maker import LabelMaker
 from gst_jobflow.store import Results
+from gst_jobflow.structures.families import CrystalSpec
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
 from tests.datasets.conftest import add_labels
 

@@ -11,10 +11,10 @@ from gst_jobflow.base.settings import Project
 from gst_jobflow.devices.cell import device_counts
 from gst_jobflow.flows.demo import DemoMaker, DemoPlan
 from gst_jobflow.flows.presets import SIZES, demo_backend, demo_plan
-from gst_jobflow.flows.structures import crystal_family, hard_sphere_family
 from gst_jobflow.labelling.ase_calculator import AseBackend, tblite_backend
 from gst_jobflow.labelling.backend import free_atom_energies
 from gst_jobflow.structures.contacts import min_distance
+from gst_jobflow.structures.families import crystal_family, hard_sphere_family
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -93,6 +93,18 @@ def test_the_verdict_is_what_the_frames_say(
         assert trajectory.n_steps < 200_000 and "Å at step" in trajectory.ended_by, "it was not run to its end"
 
 
+def test_a_run_that_gets_too_hot_failed_at_the_step_that_lammps_tells(
+    run: Callable[..., Any], results: Results, hard: str
+) -> None:
+    """The last row of the series is up to 50 steps older."""
+    run(RobustnessMaker(study_name="hot", plan=PLAN.model_copy(update={"max_temperature_K": 1001.0})).make([hard]))
+    verdicts = [trajectory.analysis["robustness"] for trajectory in results.find(Trajectory, {})]
+    assert len(verdicts) == 4
+    for verdict in verdicts:
+        assert verdict["outcome"] == "temperature" and 0.0 < verdict["time_ps"] < 2.0
+        assert verdict["reason"].endswith(" K") and float(verdict["reason"][:-2].replace(",", "")) > 1001
+
+
 def test_both_potentials_share_starts_and_seeds(
     run: Callable[..., Any], results: Results, soft: str, hard: str
 ) -> None:

@@ -13,7 +13,6 @@ from ase.io import read
 
 from gst_jobflow.documents import Label, Structure
 from gst_jobflow.flows.presets_cp2k import K_SPACING_PER_A, crystals, hard_sphere
-from gst_jobflow.flows.structures import crystal_family, hard_sphere_family
 from gst_jobflow.importing.options import ImportOptions
 from gst_jobflow.importing.run import import_files
 from gst_jobflow.labelling import cp2k
@@ -22,6 +21,7 @@ from gst_jobflow.labelling.cp2k import Cp2kBackend, Cp2kSettings
 from gst_jobflow.labelling.method import Method
 from gst_jobflow.store import Results
 from gst_jobflow.structures.document_fields import content_hash
+from gst_jobflow.structures.families import crystal_family, hard_sphere_family
 
 if TYPE_CHECKING:
     from ase import Atoms

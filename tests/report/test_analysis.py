@@ -11,9 +11,8 @@ import pytest
 
 from gst_jobflow.analysis.disorder import LEAST_ORDER, smooth_order
 from gst_jobflow.analysis.growth import ORIGINS
-from gst_jobflow.analysis.maker import analyse_stored
 from gst_jobflow.analysis.plan import AnalysisPlan
-from gst_jobflow.analysis.run import analyse_trajectory
+from gst_jobflow.analysis.run import analyse_stored, analyse_trajectory
 from gst_jobflow.documents import Trajectory
 from gst_jobflow.report.figures import analysis as figures
 from gst_jobflow.report.pages import analysis as pages

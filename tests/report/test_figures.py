@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from gst_jobflow.analysis.disorder import OrderMap
+from gst_jobflow.evaluation.parity import Parity
 from gst_jobflow.report import palette, words
-from gst_jobflow.report.collect import CycleData, LabelRows, Parity, StructureRows
+from gst_jobflow.report.collect import CycleData, LabelRows, StructureRows
 from gst_jobflow.report.figures import cycle, study
 from gst_jobflow.report.style import canvas, ordered_types, panel_grid, to_png
 

@@ -139,7 +139,7 @@ def test_conditions_and_methods_choose(results: Results) -> None:
     assert [each.states["converged"] for each in data.methods] == [30, 23]
     assert [(each.reference, each.other) for each in data.comparisons] == [(CP2K, VASP)]
     calm = collect_labels(results, ["tags=even max_force_eV_A<1.5"], ["vasp", "cp2k"])
-    assert calm.methods[0].columns.max_force_eV_A.max() < 1.5
+    assert calm.methods[0].columns.max_forces_eV_A.max() < 1.5
     assert 0 < len(calm.methods[0].columns) < 30
     with pytest.raises(InputError, match="no method matches 'gpaw'"):
         collect_labels(results, fingerprints=["gpaw"])

@@ -15,7 +15,7 @@ from gst_jobflow.analysis.reference_frames import ReferenceSource
 from gst_jobflow.analysis.run import analyse_trajectory
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.documents import Trajectory
-from gst_jobflow.report.catalogue.draw import Written, draw_one
+from gst_jobflow.report.catalogue.draw import WrittenFigure, draw_one
 from gst_jobflow.report.catalogue.registry import find_kind
 from gst_jobflow.report.liquid import liquid_structures
 from gst_jobflow.store import Results
@@ -39,7 +39,7 @@ def run(results: Results, tmp_path: Path) -> Trajectory:
     return results.get(Trajectory, made.id)
 
 
-def draw(results: Results, run: Trajectory, folder: Path, name: str = "rdf", **options: object) -> Written:
+def draw(results: Results, run: Trajectory, folder: Path, name: str = "rdf", **options: object) -> WrittenFigure:
     return draw_one(results, find_kind(name), [run], folder / name, ["png"], **options)  # type: ignore[arg-type]
 
 

@@ -196,3 +196,13 @@ def test_structures_are_read_without_their_arrays(results: Results, monkeypatch:
     assert len(data.labels) == 66
     assert seen
     assert all(fields and not {"positions", "numbers", "forces"} & set(fields) for fields in seen)
+
+
+@pytest.mark.mongo
+def test_the_page_of_an_ablation_is_of_all_its_fits(results: Results, tmp_path: Path) -> None:
+    study = synthetic.add_ablation(results)
+    html = page.build_page(results, "study", study.id, tmp_path / "page.html").read_text()
+    assert "3 fits compared; test RMSE 16.5 to 18.5 meV/atom and 133 to 135 meV/Å." in html
+    links = re.findall(r'<a href="#(\w+)">', html.split("<main>")[0])
+    assert links == ["results", "data", "provenance", "attempts"] and all(f'id="{name}"' in html for name in links)
+    assert "Device cycle" not in html and "energy RMSE, test" not in html

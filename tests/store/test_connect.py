@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -33,6 +35,29 @@ def test_launchpad_and_job_store_share_the_database(project):
         assert store.get_output("a") == {"x": 2}
     assert connect(project)["outputs"].count_documents({}) == 1
     assert is_launchpad_of(project, pad)
+
+
+@mongo
+def test_the_end_of_a_process_does_not_wait_for_the_drivers_threads(project):
+    program = f"""
+import pathlib
+from pymongo.periodic_executor import PeriodicExecutor
+from gst_jobflow.base.settings import Project
+from gst_jobflow.store.connect import connect
+PeriodicExecutor.join = lambda *_: print("waits")
+database = connect(Project(pathlib.Path({str(project.root)!r})))
+"""
+    assert _printed(program) == ""
+    # and without this the driver does wait
+    again = (
+        program
+        + "import atexit\nfrom pymongo.synchronous import monitor\natexit.register(monitor._shutdown_resources)\n"
+    )
+    assert "waits" in _printed(again)
+
+
+def _printed(program: str) -> str:
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.parametrize(

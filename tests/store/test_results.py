@@ -196,13 +196,14 @@ def test_a_changed_validator_and_a_lost_index_are_mended(project: Project) -> No
 
 
 @pytest.mark.parametrize("encoded", [False, True])
-def test_a_batch_follows_the_rules_of_one_by_one(project: Project, encoded: bool) -> None:
+@pytest.mark.parametrize("expect_new", [False, True])
+def test_a_batch_follows_the_rules_of_one_by_one(project: Project, encoded: bool, expect_new: bool) -> None:
     results = Results.open(project)
     of_structure = EncodedStructure.of if encoded else lambda document: document
     of_label = EncodedLabel.of if encoded else lambda document: document
     results.add(structure(tags=["old"]))
     batch = [structure(tags=["new"]), structure(_id="b" * 32, tags=["x"]), structure(_id="b" * 32, tags=["y"])]
-    assert results.add_many([of_structure(document) for document in batch]) == (1, 2)
+    assert results.add_many([of_structure(document) for document in batch], expect_new=expect_new) == (1, 2)
     assert sorted(results.get(Structure, "a" * 32).tags) == ["new", "old"]
     assert sorted(results.get(Structure, "b" * 32).tags) == ["x", "y"]
     failed = {"state": "failed", "failure_class": "not_converged", "energy_eV": None, "forces": None}
@@ -210,12 +211,12 @@ def test_a_batch_follows_the_rules_of_one_by_one(project: Project, encoded: bool
     results.add(label(**other, **failed))
     # a failed and a converged one in one batch, one over a failed one that is there, one that contradicts
     labels = [label(**failed), label(), label(**other), label(**other), label(energy_eV=-140.0), label(**failed)]
-    changed, refused = results.put_labels([of_label(document) for document in labels])
+    changed, refused = results.put_labels([of_label(document) for document in labels], expect_new=expect_new)
     assert list(refused) == [4] and "differs by 5 eV/atom" in refused[4].message
     assert results.get(Label, label().id) == label(created_at=results.get(Label, label().id).created_at)
     assert results.get(Label, other["_id"]).state == "converged"
     assert changed == 3
-    assert results.put_labels([of_label(label())]) == (0, {})
+    assert results.put_labels([of_label(label())], expect_new=expect_new) == (0, {})
 
 
 def test_of_two_failures_the_newest_stays(results: Results) -> None:

@@ -9,7 +9,7 @@ import typer
 from gst_jobflow.base.strict import checked
 from gst_jobflow.cli.common import IterationOption, TagOption, chosen_material, parse_repeat
 from gst_jobflow.cli.structures.made import Output, Seed, deliver
-from gst_jobflow.flows.structures import CrystalSpec, crystal_family
+from gst_jobflow.structures.families import CrystalSpec, crystal_family
 
 
 def crystal(

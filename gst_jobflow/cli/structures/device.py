@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from ase import Atoms
 
-from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.errors import InputError, check_known
 from gst_jobflow.base.strict import checked, merged
 from gst_jobflow.cli.common import (
     JsonOption,
@@ -233,8 +233,7 @@ class _Request:
             _show(made)
 
     def _check(self) -> None:
-        if self.options.format not in ("data", "replicate"):
-            raise InputError(f"no format '{self.options.format}'", nearest(self.options.format, ["data", "replicate"]))
+        check_known("no format", self.options.format, ("data", "replicate"))
         if self.options.potential is not None and self.options.barrier is not None:
             raise InputError("--potential and --barrier exclude each other", "give one of them")
         if self.options.output is None and (self.options.restart or self.options.format == "replicate"):

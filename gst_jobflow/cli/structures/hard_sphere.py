@@ -10,7 +10,7 @@ from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import checked
 from gst_jobflow.cli.common import IterationOption, TagOption, chosen_material
 from gst_jobflow.cli.structures.made import Output, Seed, deliver
-from gst_jobflow.flows.structures import hard_sphere_family
+from gst_jobflow.structures.families import hard_sphere_family
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
 
 

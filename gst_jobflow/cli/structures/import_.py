@@ -35,6 +35,8 @@ from gst_jobflow.importing.run import ImportReport, UnansweredError, import_file
 from gst_jobflow.labelling.method import Method
 from gst_jobflow.store import Results
 
+_TELL_S = 0.1
+"""Between two looks at the progress: what it says costs as much as to take a record."""
 Files = Annotated[
     list[Path],
     typer.Argument(
@@ -172,12 +174,16 @@ def _same_command(options: list[str]) -> str:
 @contextmanager
 def _progress() -> Iterator[Callable[[ImportReport, Outcome], None]]:
     """Show records, bad ones and rate, and a bar by the bytes of the file if its reader counts them."""
-    start = time.monotonic()
+    start = told = time.monotonic()
     # without asking the disk at each record
     sizes: dict[Path, int] = {}
     with progress_line(percent=True) as line:
 
         def show(report: ImportReport, outcome: Outcome) -> None:
+            nonlocal told
+            if time.monotonic() - told < _TELL_S:
+                return
+            told = time.monotonic()
             if outcome.file not in sizes:
                 sizes[outcome.file] = 0 if is_packed(outcome.file) else outcome.file.stat().st_size
             rate = report.records / max(time.monotonic() - start, 1e-3)

@@ -13,8 +13,8 @@ from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import open_project, say
 from gst_jobflow.documents import ConfigType
-from gst_jobflow.flows.structures import store_family
 from gst_jobflow.store import Results
+from gst_jobflow.store.atoms import store_family
 
 Output = Annotated[
     Path | None,

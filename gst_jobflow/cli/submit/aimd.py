@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.errors import InputError, check_known
 from gst_jobflow.base.settings import Project
 from gst_jobflow.base.strict import checked
 from gst_jobflow.cli.common import chosen_material, open_project, parse_assignments
@@ -74,8 +74,7 @@ def command(
 
 
 def _spec(values: dict[str, Any], scheme: str, options: dict[str, Any]) -> Any:
-    if scheme not in SCHEMES:
-        raise InputError(f"no scheme '{scheme}'", nearest(scheme, SCHEMES))
+    check_known("no scheme", scheme, SCHEMES)
     kind: Any = BornOppenheimer if scheme == SCHEMES[0] else CarParrinello
     return checked(AimdSpec, {**values, "dynamics": checked(kind, options, scheme).model_dump()})
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gst_jobflow.analysis.maker import MOST_STRUCTURES, AnalyseMaker
+from gst_jobflow.analysis.maker import AnalyseMaker
 from gst_jobflow.analysis.plan import formula_of
+from gst_jobflow.analysis.run import MOST_STRUCTURES
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.analyse import AnalyseOptions, Source, Where, runs_of

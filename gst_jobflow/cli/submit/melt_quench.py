@@ -6,14 +6,12 @@ from typing import Annotated
 
 import typer
 
-from gst_jobflow.base.errors import InputError
-from gst_jobflow.base.settings import Project
 from gst_jobflow.base.strict import checked
 from gst_jobflow.cli.common import chosen_material, open_project
 from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
 from gst_jobflow.documents import Potential
 from gst_jobflow.dynamics.maker import MeltQuenchMaker
-from gst_jobflow.dynamics.potential_files import check_kind
+from gst_jobflow.dynamics.potential_files import check_kind, check_knows_elements
 from gst_jobflow.dynamics.stages import Anneal, Quench, Relax, Stage
 from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import get_located
@@ -41,24 +39,13 @@ def command(
     start = checked(HardSphereSpec, {"formula": formula, "n_atoms": atoms, "density_g_cm3": density, "seed": seed})
     atom_counts(formula, atoms, start.rounding)
     project = open_project()
-    potential = _potential_for(project, potential, formula)
+    known = get_located(Results.open(project), Potential, potential)
+    check_kind(known)
+    check_knows_elements(known, parse_formula(formula), "choose a potential with all elements")
     stages: list[Stage] = [
         Relax(),
         checked(Anneal, {"temperature_K": melt, "duration_ps": melt_ps}),
         checked(Quench, {"start_K": melt, "end_K": 300.0, "duration_ps": quench_ps}),
     ]
-    flow = MeltQuenchMaker(start=start, stages=stages, seed=seed).make(potential)
+    flow = MeltQuenchMaker(start=start, stages=stages, seed=seed).make(known.id)
     submit_flow(flow, project, f"melt-quench of {atoms} atoms of {formula}", only_estimate=estimate, yes=yes)
-
-
-def _potential_for(project: Project, which: str, formula: str) -> str:
-    """Return the id of a potential; refuse one that lacks an element of the formula."""
-    results = Results.open(project)
-    known = get_located(results, Potential, which)
-    check_kind(known)
-    if missing := set(parse_formula(formula)) - set(known.elements):
-        raise InputError(
-            f"potential {known.id} has no {', '.join(sorted(missing))}; it knows {', '.join(known.elements)}",
-            "choose a potential with all elements",
-        )
-    return known.id

@@ -8,7 +8,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from gst_jobflow.base.cores import cores
-from gst_jobflow.base.errors import InputError, nearest
+from gst_jobflow.base.errors import InputError, check_known
 from gst_jobflow.base.settings import Project
 from gst_jobflow.base.strict import checked
 from gst_jobflow.base.words import counted
@@ -54,8 +54,7 @@ def command(
     Example: gst submit scaling size 81b2… 6c0e… --atoms 1000,10000,100000 --ranks 1,2
     """
     check_name(name)
-    if mode not in get_args(Mode):
-        raise InputError(f"there is no scaling study '{mode}'", nearest(mode, get_args(Mode)))
+    check_known("there is no scaling study", mode, get_args(Mode))
     lists = {"n_atoms": ("--atoms", atoms), "ranks": ("--ranks", ranks), "nodes": ("--nodes", nodes)}
     given = {field: _numbers(option, text) for field, (option, text) in lists.items() if text is not None}
     others = {"ranks_per_node": ranks_per_node, "composition": composition, "repeats": repeats, "seconds": seconds,

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.devices.cell.barrier import fit_barrier
 from gst_jobflow.devices.cell.crystal import LayeredCrystal
-from gst_jobflow.devices.cell.plan import AMU_PER_A3_IN_G_CM3, plan_device
+from gst_jobflow.devices.cell.plan import plan_device
 from gst_jobflow.devices.cell.seam import Faces, Seam, keep_contact
 from gst_jobflow.devices.cell.spec import CrossPointSpec, DeviceCell, DeviceSpec, Floors, IdRange, Layer
+from gst_jobflow.structures.lattice import AMU_PER_A3_IN_G_CM3
 
 _LOG = logging.getLogger(__name__)
 

@@ -9,8 +9,7 @@ import numpy as np
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.devices.cell.crystal import Cuts, LayeredCrystal, crystal_above, cuts_of, removed_counts
 from gst_jobflow.devices.cell.spec import DeviceSpec
-
-AMU_PER_A3_IN_G_CM3 = 1.66053906660
+from gst_jobflow.structures.lattice import AMU_PER_A3_IN_G_CM3
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,7 @@ def keep_contact(slab: Slab, numbers: NDArray, crystal: NDArray, floors: Floors)
     n_moved = int((way_A > _MOVED_A).sum())
     if n_moved:
         _LOG.info("seam: %d barrier atoms moved by up to %.2f Å", n_moved, way_A.max())
-    inside_A = _inside_A(slab, moved, floors.largest_A)
+    inside_A = closest_pair(_joined(slab, moved, np.empty((0, 3))), floors.largest_A + 1.0)
     return Seam(moved, before, after, kept, inside_A, n_moved, float(way_A.max()))
 
 
@@ -174,11 +174,6 @@ def _contact_A(slab: Slab, barrier: NDArray, crystal: NDArray) -> float:
         if found <= reach_A:
             return found
     return np.inf
-
-
-def _inside_A(slab: Slab, positions: NDArray, contact_A: float) -> float:
-    """Return the smallest distance within the barrier in Å, at most `contact_A` + 1."""
-    return closest_pair(_joined(slab, positions, np.empty((0, 3))), contact_A + 1.0)
 
 
 def _inside(slab: Slab, floors: Floors) -> Floors:

@@ -81,7 +81,11 @@ def _branch(results: Results, plan: IterationPlan, branch: str) -> tuple[int, di
     if not name or not number.isdecimal():
         raise InputError(f"--from {branch}: not STUDY:ITERATION", "for example --from gst-ace-24:2")
     study = get_located(results, Study, name)
-    rows = {row["iteration"]: row for row in study.table} if study.kind == "iteration" else {}
+    if study.kind != "iteration":
+        raise InputError(
+            f"study {study.name} has no iterations: its kind is {study.kind}", "gst query studies -w kind=iteration"
+        )
+    rows = {row["iteration"]: row for row in study.table}
     row = rows.get(int(number), {})
     if row.get("state") != "finished":
         done = [str(each) for each, one in rows.items() if one["state"] == "finished"]

@@ -37,14 +37,16 @@ from gst_jobflow.flows.iteration.sources import (
     seed_of,
 )
 from gst_jobflow.flows.random_search import RandomSearchMaker
-from gst_jobflow.flows.structures import FailureFramesMaker, crystal_family, store_family
+from gst_jobflow.flows.structures import FailureFramesMaker
 from gst_jobflow.selection.cluster_choice import CutSettings, NothingInWindowError, choose_clusters, cluster_candidates
 from gst_jobflow.selection.documents import derived, origin_of
 from gst_jobflow.selection.frames import iter_trajectory
 from gst_jobflow.selection.random_search import RandomSearchPlan, draw_cells
 from gst_jobflow.store import Results
+from gst_jobflow.store.atoms import store_family
 from gst_jobflow.store.context import continuation, job_deadline, job_results, work_directory
 from gst_jobflow.store.query import structures_where
+from gst_jobflow.structures.families import crystal_family
 from gst_jobflow.structures.floors import contact_floors, contacts
 from gst_jobflow.structures.hard_sphere import generate
 

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from gst_jobflow.base.errors import nearest
+from gst_jobflow.base.errors import check_known
 from gst_jobflow.base.strict import StrictModel, UnfitValueError
 from gst_jobflow.documents import ConfigType
 
@@ -30,8 +30,7 @@ class RmseLimit(StrictModel):
 def check_config_types(names: Iterable[str]) -> None:
     """Refuse what is no config type."""
     for name in names:
-        if name not in (known := get_args(ConfigType)):
-            raise UnfitValueError(f"no config type '{name}'", nearest(name, known))
+        check_known("no config type", name, get_args(ConfigType), UnfitValueError)
 
 
 class GammaLimit(StrictModel):

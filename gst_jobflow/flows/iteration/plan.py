@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from gst_jobflow.base.errors import nearest
+from gst_jobflow.base.errors import check_known
 from gst_jobflow.base.shipped import Shipped
 from gst_jobflow.base.strict import StrictModel, UnfitValueError, checked, merged
 from gst_jobflow.datasets.spec import DatasetSpec, positive_weights
@@ -74,8 +74,7 @@ class SettingsSearch(StrictModel):
     @field_validator("preset")
     @classmethod
     def _is_known(cls, name: str) -> str:
-        if name not in SEARCHES:
-            raise UnfitValueError(f"no search '{name}'", nearest(name, SEARCHES))
+        check_known("no search", name, SEARCHES, UnfitValueError)
         return name
 
 
@@ -92,8 +91,7 @@ class FitSettings(StrictModel):
     @field_validator("preset")
     @classmethod
     def _is_known(cls, name: str) -> str:
-        if name not in FITS:
-            raise UnfitValueError(f"no preset '{name}'", nearest(name, FITS))
+        check_known("no preset", name, FITS, UnfitValueError)
         return name
 
     @model_validator(mode="after")

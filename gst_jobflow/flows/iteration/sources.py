@@ -12,10 +12,10 @@ from gst_jobflow.devices.programme import CyclePlan, load_programme
 from gst_jobflow.documents.base import derive_id
 from gst_jobflow.dynamics.stages import TIMESTEP_FS, Anneal, Hold, Protocol, Quench, Stage, steps_in
 from gst_jobflow.flows.iteration.choice import Choice
-from gst_jobflow.flows.structures import CrystalSpec
 from gst_jobflow.selection.failures import FailureFrames
 from gst_jobflow.selection.random_search import RandomSearchPlan, Range
 from gst_jobflow.store.query import make_query
+from gst_jobflow.structures.families import CrystalSpec
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
 from gst_jobflow.structures.material import OfMaterial
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,10 +17,8 @@ from gst_jobflow.report.figures.analysis import GAMMA, origin_maps, through_time
 from gst_jobflow.report.figures.slices import Slice, grain_slices, orientation_colours, slice_of, value_slices
 from gst_jobflow.report.frames import origins
 from gst_jobflow.report.paper import paper_numbers
+from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import load_atoms
-
-if TYPE_CHECKING:
-    from gst_jobflow.store import Results
 
 
 def cycle_data(request: FigureRequest) -> CycleData:

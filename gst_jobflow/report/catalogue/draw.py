@@ -6,20 +6,17 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from gst_jobflow.report.catalogue.kinds import FigureRequest
+from gst_jobflow.analysis.reference_frames import ReferenceSource
+from gst_jobflow.report.catalogue.kinds import FigureKind, FigureRequest
 from gst_jobflow.report.catalogue.write import FORMATS, write_figure
 from gst_jobflow.report.paper import paper_numbers
-
-if TYPE_CHECKING:
-    from gst_jobflow.analysis.reference_frames import ReferenceSource
-    from gst_jobflow.report.catalogue.kinds import FigureKind
-    from gst_jobflow.store import Results
+from gst_jobflow.store import Results
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenFigure:
     """Files of a drawn figure, what they were made of, the command that makes them, and a remark for the reader."""
 
     files: list[Path]
@@ -38,7 +35,7 @@ def draw_one(
     paper: bool = False,
     mixed: bool = False,
     reference: ReferenceSource | None = None,
-) -> Written:
+) -> WrittenFigure:
     """Draw one figure and write its files.
 
     Parameters
@@ -64,7 +61,7 @@ def draw_one(
     files = write_figure(drawn, kind.shows, command, stem, formats)
     source = f" Paper: {paper_numbers()['source']}." if kind.overlays else " The paper prints no numbers of it."
     source *= paper
-    return Written(files, drawn.made_of, command, f"{drawn.remark}{source}".strip())
+    return WrittenFigure(files, drawn.made_of, command, f"{drawn.remark}{source}".strip())
 
 
 def _options(reference: ReferenceSource) -> list[str]:

@@ -6,16 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gst_jobflow.base.errors import GstError
-from gst_jobflow.report.catalogue.draw import Written, draw_one
+from gst_jobflow.report.catalogue.draw import WrittenFigure, draw_one
+from gst_jobflow.report.catalogue.kinds import FigureKind
 from gst_jobflow.report.catalogue.registry import FIGURES
 from gst_jobflow.report.catalogue.sources import check_complete
-
-if TYPE_CHECKING:
-    from gst_jobflow.report.catalogue.kinds import FigureKind
-    from gst_jobflow.store import Results
+from gst_jobflow.store import Results
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class DrawnFigure:
 
     kind: FigureKind
     of: str
-    written: Written
+    written: WrittenFigure
 
 
 @dataclass(frozen=True)

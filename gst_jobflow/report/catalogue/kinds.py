@@ -6,14 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from gst_jobflow.analysis.reference_frames import ReferenceSource
+from gst_jobflow.documents import Document
 from gst_jobflow.report.plotted import COLUMNS, plotted_rows
+from gst_jobflow.store import Results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from gst_jobflow.analysis.reference_frames import ReferenceSource
-    from gst_jobflow.documents import Document
-    from gst_jobflow.store import Results
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.documents import Cycle, Potential, Study
+from gst_jobflow.report.catalogue.kinds import FigureKind
+from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import get_located
-
-if TYPE_CHECKING:
-    from gst_jobflow.report.catalogue.kinds import FigureKind
-    from gst_jobflow.store import Results
 
 _NAMED = 5
 

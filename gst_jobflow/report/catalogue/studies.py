@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.documents import Dataset, Potential, Study
@@ -17,9 +17,7 @@ from gst_jobflow.report.figures.search import convergence
 from gst_jobflow.report.figures.tables import members_by_type, table_figure
 from gst_jobflow.report.paper import paper_numbers
 from gst_jobflow.report.style import ordered_types
-
-if TYPE_CHECKING:
-    from gst_jobflow.store import Results
+from gst_jobflow.store import Results
 
 ABLATION_COLUMNS = {
     "test_energy_meV_per_atom": "energy RMSE\n(meV/atom)",

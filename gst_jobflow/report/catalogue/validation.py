@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +12,7 @@ from gst_jobflow.base.errors import DataError
 from gst_jobflow.documents import Study
 from gst_jobflow.report.catalogue.kinds import Drawn, FigureRequest, Numbers, named
 from gst_jobflow.report.figures.validation import ComparedCurve, compared_chart, compared_curves, difference_chart
-
-if TYPE_CHECKING:
-    from gst_jobflow.store import Results
+from gst_jobflow.store import Results
 
 DIFFERENCES = (
     "Bars: standard errors of the difference. Of curves: root mean square over their range; dashes: what statistical "

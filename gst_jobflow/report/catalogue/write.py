@@ -6,14 +6,12 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gst_jobflow import __version__
 from gst_jobflow.base.atomic import replacing, write_text
+from gst_jobflow.report.catalogue.kinds import Drawn, Numbers
 from gst_jobflow.report.style import saved, settle
-
-if TYPE_CHECKING:
-    from gst_jobflow.report.catalogue.kinds import Drawn, Numbers
 
 FORMATS = ("png", "svg", "pdf")
 

@@ -46,7 +46,7 @@ def ablation_chart(rows: Sequence[AblationRow], columns: dict[str, str]) -> Figu
     panels[0].set_yticks(range(len(rows)), [row.what for row in rows])
     panels[0].set_ylim(len(rows) - 0.5, -0.5)
     if any(row.paper for row in rows):
-        legend_below(figure, panels[0])
+        legend_below(panels[0])
     return figure
 
 
@@ -62,9 +62,14 @@ def _panel(axes: Axes, rows: Sequence[AblationRow], key: str) -> None:
         low, high = row.intervals.get(key, (value, value))
         around = [[value - low], [high - value]] if key in row.intervals else None
         axes.errorbar(value, place, xerr=around, fmt="o", ms=6, capsize=2.5, color=_OURS, label="this study")
-        _number(axes, value, place, _OURS)
+        _number(axes, value, place, _OURS, above=around is not None)
 
 
-def _number(axes: Axes, value: float, place: int, colour: str) -> None:
+def _number(axes: Axes, value: float, place: int, colour: str, *, above: bool = False) -> None:
+    """Write a number right of its point, or above the bar of an interval."""
     text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-    axes.annotate(text, (value, place), (8, 0), textcoords="offset points", va="center", fontsize=8, color=colour)
+    offset = (0, 5) if above else (8, 0)
+    axes.annotate(
+        text, (value, place), offset, textcoords="offset points", fontsize=8, color=colour,
+        ha="center" if above else "left", va="bottom" if above else "center",
+    )  # fmt: skip

@@ -10,22 +10,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gst_jobflow.analysis.crystallinity import ANION, element_name
-from gst_jobflow.analysis.disorder import LEAST_ORDER, smooth_order
+from gst_jobflow.analysis.disorder import LEAST_ORDER, OrderMap, smooth_order
 from gst_jobflow.analysis.growth import ORIGINS
-from gst_jobflow.analysis.series import newest
+from gst_jobflow.analysis.profiles import Bins
+from gst_jobflow.analysis.series import Series, newest
+from gst_jobflow.documents import Trajectory
 from gst_jobflow.report import palette
 from gst_jobflow.report.figures.cycle import dome_of, dome_outline, operation_columns, z_time_map
 from gst_jobflow.report.style import GREY, PANEL_IN, WIDE_IN, canvas, legend_below, legend_entries, panel_grid, styled
+from gst_jobflow.store.files.artifacts import ArtifactStore
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from gst_jobflow.analysis.disorder import OrderMap
-    from gst_jobflow.analysis.profiles import Bins
-    from gst_jobflow.analysis.series import Series
-    from gst_jobflow.documents import Trajectory
-    from gst_jobflow.store.files.artifacts import ArtifactStore
 
 Steps = Sequence[tuple[str, "Trajectory"]]
 
@@ -284,8 +281,7 @@ def fields_by_radius(steps: Steps, artifacts: ArtifactStore) -> Figure | None:
             colour = palette.method(place)
             axes.plot(0.05 * (edges[1:] + edges[:-1]), arrays[f"r.{field.array}"], color=colour, label=f"end of {name}")
         axes.set(xlabel="distance from the electrode (nm)", ylabel=field.label)
-    legend_below(figure, *grid, columns=5, fontsize=8.5)
-    return figure
+    return legend_below(*grid, columns=5, fontsize=8.5)
 
 
 @dataclass(frozen=True)
@@ -373,8 +369,7 @@ def liquid_curves(structures: Sequence[LiquidStructure], kind: str) -> Figure | 
             axes.set_yticks([])
         axes.set_title(name.partition(".")[2])
         axes.set(xlabel="r (Å)" if kind == "rdf" else "angle (°)", ylabel="g(r)" if kind == "rdf" else "density (1/°)")
-    legend_below(figure, *grid, columns=4, fontsize=8.5)
-    return figure
+    return legend_below(*grid, columns=4, fontsize=8.5)
 
 
 @styled
@@ -415,8 +410,7 @@ def motif_means(structures: Sequence[LiquidStructure]) -> Figure | None:
         axes.set_xticks(range(len(names)), [readable_number(name) for name in names], rotation=40, ha="right")
         axes.set_ylabel(label)
         axes.margins(x=0.5 / len(names) if len(names) > 1 else 1.0)
-    legend_below(figure, *row, fontsize=8.5)
-    return figure
+    return legend_below(*row, fontsize=8.5)
 
 
 def _motifs_of(structures: Sequence[LiquidStructure], curves: Sequence[Curve]) -> list[str]:

@@ -6,17 +6,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gst_jobflow.analysis.soap import PUBLISHED_CUTOFF
+from gst_jobflow.analysis.soap import PUBLISHED_CUTOFF, Calibration
 from gst_jobflow.report.palette import METHODS
 from gst_jobflow.report.style import GREY, WIDE_IN, canvas, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from numpy.typing import NDArray
-
-    from gst_jobflow.analysis.soap import Calibration
 
 _BINS = 120
 

@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gst_jobflow.analysis.disorder import OrderMap
 from gst_jobflow.analysis.series import newest
+from gst_jobflow.documents import Trajectory
 from gst_jobflow.report import palette
-from gst_jobflow.report.style import PANEL_IN, WIDE_IN, canvas, legend_below, panel_grid, styled, tick_locator
+from gst_jobflow.report.collect import CycleData
+from gst_jobflow.report.style import PANEL_IN, WIDE_IN, canvas, legend_below, panel, panel_grid, styled, tick_locator
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from gst_jobflow.analysis.disorder import OrderMap
-    from gst_jobflow.documents import Trajectory
-    from gst_jobflow.report.collect import CycleData
 
 # if durations differ by a larger factor, short operations get more than their share of the time axis
 _SAME_SCALE = 5.0
@@ -191,13 +190,11 @@ def temperature_lines(name: str, run: Trajectory) -> Figure | None:
     profile = _temperature(run)
     if profile is None:
         return None
-    figure = canvas(*PANEL_IN)
-    axes = figure.subplots()
+    axes = panel()
     _heating(axes, profile)
     axes.set_title(f"{name}: heating")
     axes.set_ylim(bottom=0)
-    legend_below(figure, axes)
-    return figure
+    return legend_below(axes)
 
 
 @styled
@@ -361,8 +358,7 @@ def dome_sizes(data: CycleData) -> Figure | None:
     runs = [(name, run) for name, run in data.steps if (run.analysis.get("dome") or {}).get("time_ps")]
     if not runs:
         return None
-    figure = canvas(*PANEL_IN)
-    axes = figure.subplots()
+    axes = panel()
     for place, (name, run) in enumerate(runs):
         series, colour = run.analysis["dome"], palette.method(place)
         time, size = np.array(series["time_ps"]), np.array(series["diameter_A"]) / 10
@@ -371,8 +367,7 @@ def dome_sizes(data: CycleData) -> Figure | None:
     axes.set(xlabel="time since the pulse began (ps)", ylabel="diameter of half-disc\nof same area (nm)")
     axes.set(title="Disordered dome")
     axes.set_ylim(bottom=0)
-    legend_below(figure, axes)
-    return figure
+    return legend_below(axes)
 
 
 @styled
@@ -381,8 +376,7 @@ def pulse_energies(data: CycleData) -> Figure | None:
     pulses = [(name, run, run.asked_energy_eV) for name, run in data.steps if run.kicks and run.asked_energy_eV]
     if not pulses:
         return None
-    figure = canvas(*PANEL_IN)
-    axes = figure.subplots()
+    axes = panel()
     for place, (name, run, asked_eV) in enumerate(pulses):
         time = np.array([kick.time_ps for kick in run.kicks])
         added = np.cumsum([kick.added_eV for kick in run.kicks])
@@ -402,8 +396,7 @@ def pulse_energies(data: CycleData) -> Figure | None:
         )
     axes.set(xlabel="time since first kick (ps)", ylabel="added − taken out (eV)", title="Logged energy")
     axes.margins(y=0.1)
-    legend_below(figure, axes)
-    return figure
+    return legend_below(axes)
 
 
 @styled

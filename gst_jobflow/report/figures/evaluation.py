@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gst_jobflow.report.style import PANEL_IN, canvas, legend_below, scatter, styled
+from gst_jobflow.evaluation.parity import Parity
+from gst_jobflow.report.style import PANEL_IN, canvas, legend_below, panel, scatter, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,27 +18,13 @@ if TYPE_CHECKING:
 _SMALLEST = 1e-3
 
 
-@dataclass(frozen=True)
-class EvaluationArrays:
-    """Data of one potential stored by `evaluation.evaluate`.
-
-    Attributes
-    ----------
-    energy_ref, energy_pred
-        eV/atom, shape (n_structures,).
-    force_ref, force_pred
-        eV/Å, shape (n_components,).
-    """
+@dataclass
+class EvaluationArrays(Parity):
+    """Data of one potential stored by `evaluation.evaluate`; `min_distance_A` and `n_atoms` of the n structures."""
 
     name: str
-    energy_ref: np.ndarray
-    energy_pred: np.ndarray
-    config_type: np.ndarray
     min_distance_A: np.ndarray
     n_atoms: np.ndarray
-    force_ref: np.ndarray
-    force_pred: np.ndarray
-    force_config_type: np.ndarray
 
     def force_rmse_meV_A(self) -> np.ndarray:
         """Return the force RMSE of each structure, meV/Å, shape (n_structures,)."""
@@ -67,13 +54,11 @@ def _residuals(
 ) -> Figure | None:
     if not len(reference):
         return None
-    figure = canvas(*PANEL_IN)
-    axes = figure.subplots()
+    axes = panel()
     axes.axhline(0, color="#5B6470", lw=0.9, zorder=1)
     scatter(axes, reference, error, types, np.ones(len(types), dtype=bool), size, 0.3)
     axes.set(xlabel=labels[0], ylabel=labels[1], title=labels[2])
-    legend_below(figure, axes)
-    return figure
+    return legend_below(axes)
 
 
 @styled
@@ -91,8 +76,7 @@ def errors_by_distance(arrays: EvaluationArrays) -> Figure | None:
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter("{x:g}" if error[known].max() < 8 * error[known].min() else "")
     figure.suptitle("Errors against the closest contact", x=0.01, ha="left", fontsize=10.5, fontweight="bold")
-    legend_below(figure, figure.axes[0])
-    return figure
+    return legend_below(figure.axes[0])
 
 
 @styled

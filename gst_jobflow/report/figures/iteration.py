@@ -31,7 +31,7 @@ SOURCE_COLOURS = {
 @styled
 def labels_by_source(rows: Sequence[Row]) -> Figure | None:
     """Structures chosen for labels in each iteration, stacked by source."""
-    figure, axes = _panel(rows, "Chosen for labels", "structures")
+    _, axes = _panel(rows, "Chosen for labels", "structures")
     names = [row["iteration"] for row in rows]
     below = np.zeros(len(rows))
     for source, colour in SOURCE_COLOURS.items():
@@ -42,8 +42,7 @@ def labels_by_source(rows: Sequence[Row]) -> Figure | None:
             axes.bar(names, chosen, bottom=below, color=colour, label=source, width=0.7)
             below += chosen
     whole_numbers(axes)
-    legend_below(figure, axes)
-    return figure
+    return legend_below(axes)
 
 
 @styled

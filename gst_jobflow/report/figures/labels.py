@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gst_jobflow.report import palette
-from gst_jobflow.report.label_data import FORCE_EDGES_eV_A
+from gst_jobflow.report.label_data import Comparison, FORCE_EDGES_eV_A, MethodData
 from gst_jobflow.report.style import (
     PANEL_IN,
     at_most_shown,
-    canvas,
     diagonal,
     histogram,
     legend_below,
     ordered_types,
+    panel,
     readable,
     scatter,
     stacked_bars,
@@ -27,8 +27,6 @@ from gst_jobflow.report.style import (
 if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
-
-    from gst_jobflow.report.label_data import Comparison, MethodData
 
 # bins of the force histogram in one step of the figure
 _JOINED = 8
@@ -41,28 +39,24 @@ def energy_against_volume(data: MethodData) -> Figure | None:
     good = np.isfinite(columns.volume_A3)
     if not good.any():
         return None
-    figure = canvas(*PANEL_IN)
-    axes = figure.subplots()
+    axes = panel()
     scatter(axes, columns.volume_A3, data.relative_eV, np.array(columns.config_types.list()), good)
     axes.set(xlabel="volume (Å³/atom)", ylabel="energy less atomic\nreferences (eV/atom)", title="Energy and volume")
-    legend_below(figure, axes)
-    return figure
+    return legend_below(axes)
 
 
 @styled
 def energy_against_force(data: MethodData) -> Figure | None:
     """Draw the largest force of each label against its energy per atom."""
     columns = data.columns
-    good = np.isfinite(columns.max_force_eV_A) & (columns.max_force_eV_A > 0)
+    good = np.isfinite(columns.max_forces_eV_A) & (columns.max_forces_eV_A > 0)
     if not good.any():
         return None
-    figure = canvas(*PANEL_IN)
-    axes = figure.subplots()
-    scatter(axes, data.relative_eV, columns.max_force_eV_A, np.array(columns.config_types.list()), good)
+    axes = panel()
+    scatter(axes, data.relative_eV, columns.max_forces_eV_A, np.array(columns.config_types.list()), good)
     _logarithmic(axes.yaxis)
     axes.set(xlabel="energy less atomic references (eV/atom)", ylabel="largest force (eV/Å)", title="Energy and force")
-    legend_below(figure, axes)
-    return figure
+    return legend_below(axes)
 
 
 @styled
@@ -71,8 +65,7 @@ def force_distribution(data: MethodData) -> Figure | None:
     counts = {name: each for name, each in data.force_counts.items() if each.sum()}
     if not counts:
         return None
-    figure = canvas(*PANEL_IN)
-    axes = figure.subplots()
+    axes = panel()
     edges = FORCE_EDGES_eV_A[::_JOINED]
     used = np.zeros(len(edges) - 1, dtype=bool)
     for name in ordered_types(list(counts)):
@@ -84,8 +77,7 @@ def force_distribution(data: MethodData) -> Figure | None:
     axes.set_xlim(edges[filled[0]] / 1.5, edges[filled[-1] + 1] * 1.5)
     axes.set_ylim(bottom=0)
     axes.set(xlabel="force on an atom (eV/Å)", ylabel="share of the atoms", title="Forces")
-    legend_below(figure, axes)
-    return figure
+    return legend_below(axes)
 
 
 @styled
@@ -107,8 +99,7 @@ def failures(methods: Sequence[MethodData], names: Mapping[str, str]) -> Figure 
     if not classes:
         return None
     shown = sorted(classes, key=lambda name: classes[name].sum())
-    figure = canvas(PANEL_IN[0], max(2.0, 1.3 + 0.33 * len(shown)))
-    axes = figure.subplots()
+    axes = panel(PANEL_IN[0], max(2.0, 1.3 + 0.33 * len(shown)))
     series = [
         (names[data.fingerprint], palette.method(place), np.array([classes[name][place] for name in shown]))
         for place, data in enumerate(methods)
@@ -116,8 +107,7 @@ def failures(methods: Sequence[MethodData], names: Mapping[str, str]) -> Figure 
     stacked_bars(axes, [readable(name) for name in shown], series)
     axes.xaxis.set_major_locator(tick_locator(5, integer=True))
     axes.set(xlabel="labels", title="Unconverged labels")
-    legend_below(figure, axes)
-    return figure
+    return legend_below(axes)
 
 
 def _logarithmic(axis: Axis) -> None:
@@ -136,8 +126,7 @@ def cost(methods: Sequence[MethodData], names: Mapping[str, str]) -> Figure | No
     timed = [(place, data) for place, data in enumerate(methods) if (data.columns.wall_s > 0).any()]
     if not timed:
         return None
-    figure = canvas(*PANEL_IN)
-    axes = figure.subplots()
+    axes = panel()
     for place, data in timed:
         columns = data.columns
         chosen = at_most_shown(np.flatnonzero(columns.wall_s > 0))
@@ -150,8 +139,7 @@ def cost(methods: Sequence[MethodData], names: Mapping[str, str]) -> Figure | No
     _logarithmic(axes.xaxis)
     _logarithmic(axes.yaxis)
     axes.set(xlabel="atoms", ylabel="wall time of a label (s)", title="Cost")
-    legend_below(figure, axes)
-    return figure
+    return legend_below(axes)
 
 
 @styled
@@ -180,8 +168,7 @@ def _parity(
 ) -> Figure | None:
     if not len(values):
         return None
-    figure = canvas(4.4, 4.7)
-    axes = figure.subplots()
+    axes = panel(4.4, 4.7)
     diagonal(axes, float(values.min()), float(values.max()))
     everything = np.ones(len(values), dtype=bool)
     scatter(axes, values[:, 0], values[:, 1], types, everything, size, 0.4 if size > 4 else 0.2)
@@ -189,5 +176,4 @@ def _parity(
     axes.set_title(title)
     axes.set_xlabel(f"{names[found.reference]}\n{quantity}")
     axes.set_ylabel(f"{names[found.other]}\n{quantity}")
-    legend_below(figure, axes)
-    return figure
+    return legend_below(axes)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gst_jobflow.report import palette, words
-from gst_jobflow.report.style import PANEL_IN, canvas, legend_below, styled
+from gst_jobflow.report.style import PANEL_IN, legend_below, panel, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,8 +20,7 @@ def success_fractions(table: Sequence[dict[str, Any]]) -> Figure | None:
     """Success fraction of each potential by composition, with 95 % Wilson intervals."""
     names = list(dict.fromkeys(row["composition"] for row in table))
     potentials = list(dict.fromkeys(row["potential"] for row in table))
-    figure = canvas(PANEL_IN[0] + 0.45 * len(names), PANEL_IN[1])
-    axes = figure.subplots()
+    axes = panel(max(PANEL_IN[0], 1.4 + 0.45 * len(names)), PANEL_IN[1])
     for number, potential in enumerate(potentials):
         rows = [row for row in table if row["potential"] == potential]
         shift = 0.16 * (number - (len(potentials) - 1) / 2)
@@ -32,15 +31,13 @@ def success_fractions(table: Sequence[dict[str, Any]]) -> Figure | None:
         axes.errorbar(x, fraction, around, fmt="o", ms=5, capsize=2.5, color=palette.method(number), label=potential)
     axes.set_xticks(range(len(names)), [words.formula(name) for name in names], rotation=30, ha="right")
     axes.set(ylim=(-0.04, 1.04), ylabel="runs that succeed", title="Robustness")
-    legend_below(figure, axes)
-    return figure
+    return legend_below(axes)
 
 
 @styled
 def survival(runs: Sequence[dict[str, Any]], names: dict[str, str], duration_ps: float) -> Figure | None:
     """Share of runs that are still sound, against time; `names` by id of the potential."""
-    figure = canvas(*PANEL_IN)
-    axes = figure.subplots()
+    axes = panel()
     for number, (id, name) in enumerate(names.items()):
         of_potential = [run for run in runs if run["potential_id"] == id]
         failed_ps = sorted(run["time_ps"] for run in of_potential if run["outcome"] != "success")
@@ -48,8 +45,7 @@ def survival(runs: Sequence[dict[str, Any]], names: dict[str, str], duration_ps:
         times, shares = [0.0, *failed_ps, duration_ps], [*left, left[-1]]
         axes.step(times, shares, where="post", color=palette.method(number), label=name)
     axes.set(ylim=(-0.04, 1.04), xlabel="time (ps)", ylabel="runs without a fault", title="Survival")
-    legend_below(figure, axes)
-    return figure
+    return legend_below(axes)
 
 
 @dataclass(frozen=True)
@@ -72,8 +68,7 @@ def success_curve(points: Sequence[SuccessPoint], x_label: str, *, by_name: bool
     names = list(dict.fromkeys(point.name for point in points))
     turned = by_name and max(map(len, names)) > 8
     room_in = 0.045 * max(map(len, names)) if turned else 0.0
-    figure = canvas(max(PANEL_IN[0], 1.4 + 0.55 * len(names) if by_name else 0), PANEL_IN[1] + room_in)
-    axes = figure.subplots()
+    axes = panel(max(PANEL_IN[0], 1.4 + 0.55 * len(names) if by_name else 0), PANEL_IN[1] + room_in)
     sources = ((False, "this study", "o-", palette.method(0), -1), (True, "reference paper", "D", palette.method(1), 1))
     both = len({point.from_paper for point in points}) == 2
     for from_paper, label, style, colour, side in sources:
@@ -90,5 +85,4 @@ def success_curve(points: Sequence[SuccessPoint], x_label: str, *, by_name: bool
         axes.set_xticks(sorted({point.x for point in points}))
         axes.invert_xaxis()
     axes.set(ylim=(-0.04, 1.04), xlabel=x_label, ylabel="hot melts that succeed")
-    legend_below(figure, axes)
-    return figure
+    return legend_below(axes)

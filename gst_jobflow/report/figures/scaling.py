@@ -55,8 +55,7 @@ def scaling_chart(curves: Curves, mode: str, paper: Sequence[Mapping[str, Any]] 
         for place, point in enumerate(each for each in paper if each.get(quantity) is not None):
             _paper_point(axes, point, along, quantity, "Dsv^"[place % 4])
         _axes(axes, along, quantity)
-    legend_below(figure, *grid, fontsize=8.5)
-    return figure
+    return legend_below(*grid, fontsize=8.5)
 
 
 def _curve(axes: Axes, name: str, rows: Sequence[Mapping[str, Any]], along: str, quantity: str, colour: str) -> None:

@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gst_jobflow.documents import Study
+from gst_jobflow.hyperopt.effects import Effect
+from gst_jobflow.hyperopt.plan import SearchPlan
 from gst_jobflow.hyperopt.rows import front
-from gst_jobflow.report.style import PANEL_IN, canvas, legend_below, styled, tick_locator
+from gst_jobflow.report.style import PANEL_IN, canvas, legend_below, panel, styled, tick_locator
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from gst_jobflow.documents import Study
-    from gst_jobflow.hyperopt.effects import Effect
-    from gst_jobflow.hyperopt.plan import SearchPlan
 
 _START, _PROPOSED, _BEST, _FAILED = "#88A0B8", "#00589C", "#C8451B", "#8A8A8A"
 
@@ -30,8 +29,7 @@ def convergence(study: Study, plan: SearchPlan) -> Figure | None:
     done = [row for row in study.table if row["state"] == "finished"]
     if not done:
         return None
-    figure = canvas(*PANEL_IN)
-    axes = figure.subplots()
+    axes = panel()
     for name, colour, rows in (
         (plan.start.capitalize(), _START, [row for row in done if row["trial"] < plan.n_start]),
         ("proposed", _PROPOSED, [row for row in done if row["trial"] >= plan.n_start]),
@@ -49,8 +47,7 @@ def convergence(study: Study, plan: SearchPlan) -> Figure | None:
         axes.set_yscale("log")
     axes.set(xlabel="fit", ylabel="loss", title="Convergence")
     axes.xaxis.set_major_locator(tick_locator(9, integer=True))
-    legend_below(figure, axes)
-    return figure
+    return legend_below(axes)
 
 
 @styled

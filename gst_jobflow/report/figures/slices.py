@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
 
 from gst_jobflow.report import palette
 from gst_jobflow.report.figures.cycle import dome_outline
 from gst_jobflow.report.style import WIDE_IN, canvas, panel_grid, styled
 
 if TYPE_CHECKING:
-    from ase import Atoms
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from numpy.typing import NDArray
 
 THICKNESS_A = 12.0
 """Of a slice: about two cells of rock-salt."""

@@ -7,6 +7,7 @@ to get the real one.
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import logging
 import sys
@@ -17,21 +18,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers, covalent_radii
 
 from gst_jobflow.analysis.crystallinity import crystallinity
-from gst_jobflow.analysis.disorder import order_map
+from gst_jobflow.analysis.disorder import OrderMap, order_map
 from gst_jobflow.analysis.plan import anion_of
 from gst_jobflow.base.errors import DataError, GstError
 from gst_jobflow.base.processes import run_program
 from gst_jobflow.report import palette
+from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import load_atoms
 
 if TYPE_CHECKING:
-    from ase import Atoms
-
-    from gst_jobflow.analysis.disorder import OrderMap
     from gst_jobflow.report.collect import CycleData
-    from gst_jobflow.store import Results
 
 logger = logging.getLogger(__name__)
 
@@ -132,8 +132,6 @@ def _fixed(data: CycleData) -> tuple[int, int] | None:
 
 def snapshot_cell(title: str, atoms: Atoms, fixed: tuple[int, int] | None = None) -> Cell:
     """Prepare a picture: wrap atoms into the box, set colours and radii."""
-    from ase.data import atomic_numbers, covalent_radii
-
     atoms = atoms.copy()
     atoms.wrap()
     symbols = np.array(atoms.get_chemical_symbols())
@@ -195,9 +193,7 @@ def render_cells(cells: Sequence[Cell]) -> Snapshots:
 
 def _by_ovito(cells: Sequence[Cell]) -> tuple[list[Picture], str, str]:
     """Return pictures and OVITO's version, or the reason of a failure."""
-    from importlib.util import find_spec
-
-    if find_spec("ovito") is None:
+    if importlib.util.find_spec("ovito") is None:
         return [], "", f"OVITO is not installed: {FIX_OVITO}"
     with tempfile.TemporaryDirectory(prefix="gst-render-") as name:
         folder = Path(name)

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gst_jobflow.evaluation.parity import Parity
 from gst_jobflow.report import palette, words
+from gst_jobflow.report.collect import LabelRows, StructureRows
 from gst_jobflow.report.style import (
     PANEL_IN,
     at_most_shown,
@@ -19,6 +21,7 @@ from gst_jobflow.report.style import (
     histogram,
     legend_below,
     ordered_types,
+    panel,
     readable,
     scatter,
     stacked_bars,
@@ -28,8 +31,6 @@ from gst_jobflow.structures.composition import parse_formula
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from gst_jobflow.report.collect import LabelRows, Parity, StructureRows
 
 
 @styled
@@ -41,8 +42,7 @@ def compositions(rows: StructureRows) -> Figure | None:
     names, counts = np.unique(formulas, return_counts=True)
     # the most frequent ones
     shown = names[np.argsort(-counts, kind="stable")][:12][::-1]
-    figure = canvas(PANEL_IN[0], max(2.2, 0.9 + 0.33 * len(shown)) if len(shown) > 6 else PANEL_IN[1])
-    axes = figure.subplots()
+    axes = panel(PANEL_IN[0], max(2.2, 0.9 + 0.33 * len(shown)) if len(shown) > 6 else PANEL_IN[1])
     series = [
         (
             readable(name),
@@ -54,8 +54,7 @@ def compositions(rows: StructureRows) -> Figure | None:
     stacked_bars(axes, [words.formula(formula) for formula in shown], series)
     more = len(names) - len(shown)
     axes.set(xlabel="structures", title="Compositions" + (f" ({more} more not shown)" if more else ""))
-    legend_below(figure, axes)
-    return figure
+    return legend_below(axes)
 
 
 @styled
@@ -94,15 +93,13 @@ def label_energies(rows: LabelRows, references_eV: Mapping[str, float]) -> Figur
     good = np.isfinite(energy) & np.isfinite(force) & (np.array(rows.state) == "converged")
     if not good.any():
         return None
-    figure = canvas(*PANEL_IN)
-    axes = figure.subplots()
+    axes = panel()
     scatter(axes, energy, force, types, good)
     if force[good].max() > 30 * max(np.median(force[good]), 1e-3):
         axes.set_yscale("symlog", linthresh=1.0)
     axes.set(xlabel="energy less atomic references (eV/atom)", ylabel="largest force (eV/Å)", title="Labels")
     axes.set_ylim(bottom=0)
-    legend_below(figure, axes)
-    return figure
+    return legend_below(axes)
 
 
 def _reference_eV_per_atom(formulas: Sequence[str], references_eV: Mapping[str, float]) -> np.ndarray:

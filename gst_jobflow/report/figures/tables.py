@@ -71,5 +71,4 @@ def members_by_type(
             axes.plot(number, shown.index(name), "D", ms=7, mfc="none", mew=1.5, color=palette.METHODS[1],
                       label="reference paper")  # fmt: skip
     axes.set_xlabel("structures")
-    legend_below(figure, axes)
-    return figure
+    return legend_below(axes)

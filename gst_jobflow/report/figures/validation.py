@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gst_jobflow.analysis.averages import Mean
 from gst_jobflow.analysis.validation import REFERENCE, SHORTEST_A, named_curve, names_of_curves
@@ -17,7 +18,6 @@ from gst_jobflow.report.style import GREY, PANEL_IN, WIDE_IN, canvas, legend_bel
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from numpy.typing import NDArray
 
 _MOST_COLUMNS = 3
 _BLACK = "#000000"
@@ -93,8 +93,7 @@ def compared_chart(compared: Sequence[ComparedCurve], family: str) -> Figure | N
     for axes in grid[-2:, len(panels) - columns * (rows - 1) :].ravel():
         axes.set_axis_off()
     figure.align_ylabels()
-    legend_below(figure, grid[0][0])
-    return figure
+    return legend_below(grid[0][0])
 
 
 def _panel(upper: Axes, lower: Axes, compared: Sequence[ComparedCurve], potentials: Sequence[str]) -> None:
@@ -146,8 +145,7 @@ def difference_chart(table: Sequence[Mapping[str, Any]]) -> Figure | None:
             if formula == formulas[0]:
                 axes.set_title(title, fontsize=9)
         line[0].set_ylabel(f"{words.formula(formula)}: difference\nfrom first principles", fontsize=9)
-    legend_below(figure, grid[0][0])
-    return figure
+    return legend_below(grid[0][0])
 
 
 def _starting(rows: Sequence[Mapping[str, Any]], stems: Sequence[str]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gst_jobflow.analysis.series import Series, series_of
 from gst_jobflow.base.errors import GstError
@@ -14,9 +14,7 @@ from gst_jobflow.report.figures import analysis as figures
 from gst_jobflow.report.frames import origins
 from gst_jobflow.report.liquid import liquid_structures
 from gst_jobflow.report.pages.elements import Figure, Table, figure_of
-
-if TYPE_CHECKING:
-    from gst_jobflow.store import Results
+from gst_jobflow.store import Results
 
 Steps = Sequence[tuple[str, Trajectory]]
 _TIME = (

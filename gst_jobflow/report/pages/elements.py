@@ -1,4 +1,4 @@
-"""Figures and tables of a page."""
+"""Figures, tables and parts of a page."""
 
 from __future__ import annotations
 
@@ -35,6 +35,24 @@ class Table:
     numeric: frozenset[int] = frozenset()
     groups: tuple[tuple[str, int], ...] = ()
     dots: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class PagePart:
+    """A part of a section, in this order: title, facts, text, table, figures; each may be missing.
+
+    `soft` makes a remark of the text, `style` is the class of the table (ids, total), `wanted` names the figures that
+    are not there yet.
+    """
+
+    title: str = ""
+    text: str = ""
+    table: Table | None = None
+    figures: list[Figure] = field(default_factory=list)
+    facts: list[tuple[str, str]] = field(default_factory=list)
+    soft: bool = False
+    style: str = ""
+    wanted: str = ""
 
 
 def figure_of(drawn: Drawing | None, caption: str, alt: str, wide: bool = False) -> list[Figure]:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from gst_jobflow.base.words import counted
+from gst_jobflow.documents import Study
 from gst_jobflow.evaluation.evaluate import DATA_PREFIX
 from gst_jobflow.report import palette, words
-from gst_jobflow.report.collect import Parity
 from gst_jobflow.report.figures import evaluation as evaluation_figures
 from gst_jobflow.report.figures import study as study_figures
 from gst_jobflow.report.figures.evaluation import EvaluationArrays
-from gst_jobflow.report.pages.elements import Figure, Table, figure_of
-
-if TYPE_CHECKING:
-    from gst_jobflow.documents import Study
-    from gst_jobflow.store import Results
+from gst_jobflow.report.pages.elements import Figure, PagePart, Table, figure_of
+from gst_jobflow.store import Results
 
 _ERRORS = ("rmse", "mae", "max")
 _KINDS = {
@@ -28,35 +26,28 @@ _KINDS = {
 }
 
 
-def evaluation_section(results: Results, study: Study) -> dict[str, Any] | None:
-    """Return tables and figures of an evaluation; None for other studies."""
-    if study.kind != "evaluation":
-        return None
-    overall = overall_rows(study)
-    return {
-        **evaluation_tables(study),
-        "speed": figure_of(
-            evaluation_figures.accuracy_and_speed(overall), "Better is to the lower left.", "Force error against speed"
-        ),
-        "potentials": [_potential(results, study, row) for row in overall],
-    }
+def evaluation_parts(study: Study, results: Results | None = None) -> Iterator[PagePart]:
+    """Yield what was evaluated and the table of all potentials; with `results`, also figures and one by one."""
+    rows = overall_rows(study)
+    facts = [
+        ("Labels", str(study.plan["labels"])),
+        ("Structures", f"{study.plan['n_structures']:,} with {study.plan['n_atoms']:,} atoms"),
+        ("Method", str(study.plan["fingerprint"])),
+    ]
+    overall = PagePart("Evaluation", table=_overall(study, rows), facts=facts)
+    if results is None:
+        yield overall
+        return
+    drawn = evaluation_figures.accuracy_and_speed(rows)
+    overall.figures = figure_of(drawn, "Better is to the lower left.", "Force error against speed")
+    yield overall
+    for row in rows:
+        yield from _potential(results, study, row)
 
 
 def overall_rows(study: Study) -> list[dict[str, Any]]:
     """Return the row of each potential over all structures."""
     return [row for row in study.table if row["group"] == "all"]
-
-
-def evaluation_tables(study: Study) -> dict[str, Any]:
-    """Return what was evaluated, and the table of all potentials."""
-    return {
-        "facts": [
-            ("Labels", str(study.plan["labels"])),
-            ("Structures", f"{study.plan['n_structures']:,} with {study.plan['n_atoms']:,} atoms"),
-            ("Method", str(study.plan["fingerprint"])),
-        ],
-        "overall": _overall(study, overall_rows(study)),
-    }
 
 
 def _overall(study: Study, rows: list[dict[str, Any]]) -> Table:
@@ -79,11 +70,13 @@ def _numbers(row: dict[str, Any]) -> list[str]:
     return [f"{row[f'{what}_{kind}_{unit}']:.3g}" for what, unit in units.items() for kind in _ERRORS]
 
 
-def _potential(results: Results, study: Study, overall: dict[str, Any]) -> dict[str, Any]:
+def _potential(results: Results, study: Study, overall: dict[str, Any]) -> Iterator[PagePart]:
     id = overall["potential_id"]
     arrays = _arrays(results, study, id, overall["potential"])
     rows = [row for row in study.table if row["potential_id"] == id and row["group"] != "all"]
-    tables = []
+    drawn = _figures(arrays) if arrays is not None else []
+    text = f"Evaluated by {study.plan['evaluators'][id]}."
+    yield PagePart(overall["potential"], text, figures=drawn, soft=True, wanted="Predictions")
     for kind, title in _KINDS.items():
         shown = words.formula if kind == "composition" else str
         body = [
@@ -94,13 +87,7 @@ def _potential(results: Results, study: Study, overall: dict[str, Any]) -> dict[
             columns = ["", "structures", *2 * ["RMSE", "MAE", "largest"]]
             groups = (("", 2), ("energy (meV/atom)", 3), ("forces (meV/Å)", 3))
             dots = palette.CONFIG_TYPES if kind == "config_type" else {}
-            tables.append((title, Table(columns, body, frozenset(range(1, 8)), groups, dots)))
-    return {
-        "name": overall["potential"],
-        "evaluator": study.plan["evaluators"][id],
-        "tables": tables,
-        "figures": _figures(arrays) if arrays is not None else [],
-    }
+            yield PagePart(title, table=Table(columns, body, frozenset(range(1, 8)), groups, dots))
 
 
 def _arrays(results: Results, study: Study, potential_id: str, name: str) -> EvaluationArrays | None:
@@ -109,20 +96,17 @@ def _arrays(results: Results, study: Study, potential_id: str, name: str) -> Eva
         return None
     fields = [field for field in EvaluationArrays.__dataclass_fields__ if field != "name"]
     with np.load(results.artifacts.path(ref), allow_pickle=False) as content:
-        return EvaluationArrays(name, **{field: content[field] for field in fields})
+        return EvaluationArrays(name=name, **{field: content[field] for field in fields})
 
 
 def _figures(arrays: EvaluationArrays) -> list[Figure]:
-    parity = {
-        "evaluated": Parity(
-            arrays.energy_ref, arrays.energy_pred, arrays.config_type,
-            arrays.force_ref, arrays.force_pred, arrays.force_config_type,
-        )
-    }  # fmt: skip
     found = figure_of(
-        study_figures.energy_parity(parity), "Energy per atom less that of the free atoms.", "Parity plot of energies"
+        study_figures.energy_parity({"evaluated": arrays}),
+        "Energy per atom less that of the free atoms.",
+        "Parity plot of energies",
     )
-    found += figure_of(study_figures.force_parity(parity), "Force components.", "Parity plot of forces")
+    forces = study_figures.force_parity({"evaluated": arrays})
+    found += figure_of(forces, "Force components.", "Parity plot of forces")
     found += figure_of(
         evaluation_figures.energy_residuals(arrays), "Prediction less reference.", "Residuals of energies"
     )

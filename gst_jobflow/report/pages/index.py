@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gst_jobflow import __version__
 from gst_jobflow.documents import Cycle, Study, now
 from gst_jobflow.report import words
+from gst_jobflow.report.catalogue.everything import Everything
 from gst_jobflow.report.catalogue.registry import FIGURES
 from gst_jobflow.report.pages.elements import Table
 from gst_jobflow.report.pages.links import INDEX, link_pages, title_of
 from gst_jobflow.report.pages.study import page_of, page_template, write_page
 from gst_jobflow.report.paper import paper_numbers
-
-if TYPE_CHECKING:
-    from gst_jobflow.report.catalogue.everything import Everything
-    from gst_jobflow.store import Results
+from gst_jobflow.store import Results
 
 _LISTED = 200
 

@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
+from gst_jobflow.documents import Study
 from gst_jobflow.report import words
 from gst_jobflow.report.figures.iteration import PANELS
-from gst_jobflow.report.pages.elements import Table, figure_of
-
-if TYPE_CHECKING:
-    from gst_jobflow.documents import Study
+from gst_jobflow.report.pages.elements import PagePart, Table, figure_of
+from gst_jobflow.store import Results
 
 
-def iteration_section(study: Study) -> dict[str, Any] | None:
-    """Tables and figures of a training protocol; None for other studies."""
-    if study.kind != "iteration":
-        return None
+def iteration_parts(study: Study, results: Results | None = None) -> Iterator[PagePart]:
+    """Yield the tables of a training protocol; with `results`, also figures."""
     done = finished_iterations(study)
-    drawn = [part for draw, caption in PANELS for part in figure_of(draw(done), caption, caption)] if done else []
-    return {**iteration_tables(study), "figures": drawn}
+    panels = PANELS if done and results is not None else ()
+    drawn = [part for draw, caption in panels for part in figure_of(draw(done), caption, caption)]
+    yield PagePart("Iterations", _summary(study, done), _table(study.table), drawn)
+    text = f"Labels of {study.plan['fingerprint']}. A composition is the nearest of the plan's."
+    yield PagePart("Candidates and choice", text, _sources(study.table), soft=True)
 
 
 def finished_iterations(study: Study) -> list[dict[str, Any]]:
     """Return the rows of iterations that are done."""
     return [row for row in study.table if row["state"] == "finished"]
-
-
-def iteration_tables(study: Study) -> dict[str, Any]:
-    """Return the section without figures."""
-    return {
-        "summary": _summary(study, finished_iterations(study)),
-        "table": _table(study.table),
-        "sources": _sources(study.table),
-        "method": study.plan["fingerprint"],
-    }
 
 
 def _summary(study: Study, done: list[dict[str, Any]]) -> str:

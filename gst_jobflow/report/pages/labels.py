@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,13 +14,17 @@ from gst_jobflow.base.words import counted
 from gst_jobflow.documents import now
 from gst_jobflow.report import palette, words
 from gst_jobflow.report.figures import labels as figures
-from gst_jobflow.report.label_data import OUTLIER_SCORE, quantile_eV_A
+from gst_jobflow.report.label_data import (
+    OUTLIER_SCORE,
+    Comparison,
+    LabelData,
+    MethodData,
+    MethodDifference,
+    quantile_eV_A,
+)
 from gst_jobflow.report.pages.elements import Table, figure_of
 from gst_jobflow.report.pages.study import page_template, write_page
 from gst_jobflow.report.style import ordered_types
-
-if TYPE_CHECKING:
-    from gst_jobflow.report.label_data import Comparison, LabelData, MethodData, MethodDifference
 
 _STATES = ("converged", "failed", "quarantined", "excluded")
 _REASONS_SHOWN = 15
@@ -168,7 +172,7 @@ def _numbers(data: MethodData) -> dict[str, float | None]:
         "energy_highest_eV": float(data.relative_eV.max()) if len(columns) else None,
         "force_median_eV_A": quantile_eV_A(counts, 0.5) if len(counts) > 1 else None,
         "force_99_eV_A": quantile_eV_A(counts, 0.99) if len(counts) > 1 else None,
-        "force_largest_eV_A": float(np.nanmax(columns.max_force_eV_A)) if len(columns) else None,
+        "force_largest_eV_A": float(np.nanmax(columns.max_forces_eV_A)) if len(columns) else None,
         "smallest_distance_A": float(distances.min()) if len(distances) else None,
     }
 
@@ -276,7 +280,7 @@ def _by_type(data: MethodData) -> Table:
                 words.extent(relative[chosen], 3),
                 _of(quantile_eV_A(counts, 0.5), 3),
                 _of(quantile_eV_A(counts, 0.99), 3),
-                f"{np.nanmax(columns.max_force_eV_A[chosen]):.3g}",
+                f"{np.nanmax(columns.max_forces_eV_A[chosen]):.3g}",
                 f"{np.nanmin(distances):.2f}" if np.isfinite(distances).any() else _MISSING,
             ]
         )

@@ -2,39 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
-from gst_jobflow.documents import Trajectory
+from gst_jobflow.documents import Study, Trajectory
 from gst_jobflow.report import words
 from gst_jobflow.report.figures import robustness as figures
-from gst_jobflow.report.pages.elements import Table, figure_of
+from gst_jobflow.report.pages.elements import PagePart, Table, figure_of
+from gst_jobflow.store import Results
 
-if TYPE_CHECKING:
-    from gst_jobflow.documents import Study
-    from gst_jobflow.store import Results
+# compositions that half a page has room for
+_MOST_IN_HALF = 4
 
 
-def robustness_section(results: Results, study: Study) -> dict[str, Any] | None:
-    """Tables and figures of a robustness study; None for other studies."""
-    if study.kind != "robustness":
-        return None
+def robustness_parts(study: Study, results: Results | None = None) -> Iterator[PagePart]:
+    """Yield protocol and success fractions; with `results`, also figures and failed runs."""
+    part = PagePart("Robustness", _protocol(study), _fractions(study))
+    if results is None:
+        yield part
+        return
     names = {row["potential_id"]: row["potential"] for row in study.table}
     runs = robustness_runs(results, study)
-    drawn = figure_of(
+    part.figures = figure_of(
         figures.success_fractions(study.table),
         "Share of runs that succeed, with 95 % Wilson intervals.",
         "Success fraction by composition",
+        wide=len(study.plan["compositions"]) > _MOST_IN_HALF,
     )
-    drawn += figure_of(
+    part.figures += figure_of(
         figures.survival(runs, names, study.plan["duration_ps"]), "Runs without a fault so far.", "Survival"
     )
-    failures = _failures(runs, names, study.plan["timestep_fs"])
-    return {**robustness_tables(study), "figures": drawn, "failures": failures}
-
-
-def robustness_tables(study: Study) -> dict[str, Any]:
-    """Return protocol and table of success fractions."""
-    return {"protocol": _protocol(study), "table": _fractions(study)}
+    yield part
+    if failures := _failures(runs, names, study.plan["timestep_fs"]):
+        yield PagePart("Failed runs", table=failures, style="ids")
 
 
 def robustness_runs(results: Results, study: Study) -> list[dict[str, Any]]:

@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
+from gst_jobflow.documents import Study
 from gst_jobflow.report import words
 from gst_jobflow.report.catalogue.scaling import curves_of
 from gst_jobflow.report.figures.scaling import scaling_chart
-from gst_jobflow.report.pages.elements import Table, figure_of
-
-if TYPE_CHECKING:
-    from gst_jobflow.documents import Study
+from gst_jobflow.report.pages.elements import PagePart, Table, figure_of
+from gst_jobflow.store import Results
 
 
-def scaling_section(study: Study) -> dict[str, Any] | None:
-    """Table of a scaling study, with how it was measured; None for other studies."""
-    if study.kind != "scaling":
-        return None
-    mode = study.plan["mode"]
-    drawn = figure_of(
-        scaling_chart(curves_of([row for row in study.table if row["state"] != "not_run"], mode), mode),
-        "Bars: fastest and slowest repeat; crosses: out of memory.",
-        "Scaling",
-        wide=True,
-    )
-    return {**scaling_tables(study), "figures": drawn}
-
-
-def scaling_tables(study: Study) -> dict[str, Any]:
-    """Return the section without figures."""
+def scaling_parts(study: Study, results: Results | None = None) -> Iterator[PagePart]:
+    """Yield the table of a scaling study, with how it was measured; with `results`, also the figure."""
     columns = ["potential", "ranks", "atoms", "µs/atom/step", "steps/day", "efficiency", "communication",
                "imbalance", "B/atom", "core use"]  # fmt: skip
     body = [[row["potential"], _layout(row), f"{row['n_atoms']:,}", *_cells(row)] for row in study.table]
-    return {"protocol": _protocol(study), "table": Table(columns, body, frozenset(range(1, len(columns))))}
+    part = PagePart("Scaling", _protocol(study), Table(columns, body, frozenset(range(1, len(columns)))))
+    if results is not None:
+        mode, rows = study.plan["mode"], [row for row in study.table if row["state"] != "not_run"]
+        caption = "Bars: fastest and slowest repeat; crosses: out of memory."
+        part.figures = figure_of(scaling_chart(curves_of(rows, mode), mode), caption, "Scaling", wide=True)
+    yield part
 
 
 def _layout(row: dict[str, Any]) -> str:

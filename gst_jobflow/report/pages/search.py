@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from gst_jobflow.base.words import counted
-from gst_jobflow.hyperopt.effects import effects
-from gst_jobflow.hyperopt.plan import plan_of
+from gst_jobflow.documents import Study
+from gst_jobflow.hyperopt.effects import Effect, effects
+from gst_jobflow.hyperopt.plan import SearchPlan, plan_of
 from gst_jobflow.hyperopt.rows import ENDED, best_row
 from gst_jobflow.report import words
 from gst_jobflow.report.figures.search import convergence, cost_name, dependence, pareto_front
-from gst_jobflow.report.pages.elements import Table, figure_of
-
-if TYPE_CHECKING:
-    from gst_jobflow.documents import Study
-    from gst_jobflow.hyperopt.effects import Effect
-    from gst_jobflow.hyperopt.plan import SearchPlan
+from gst_jobflow.report.pages.elements import PagePart, Table, figure_of
+from gst_jobflow.store import Results
 
 
-def section(study: Study) -> dict[str, Any]:
-    """Return the content of the section."""
+def search_parts(study: Study, results: Results | None = None) -> Iterator[PagePart]:
+    """Yield progress, best fits and all fits; with `results`, also figures and the surrogate, which takes a while."""
     plan = plan_of(study)
+    part = PagePart("Search", _sentence(study, plan), _best(study, plan))
+    if results is None:
+        yield part
+    else:
+        yield from _with_effects(study, plan, part)
+    yield PagePart("All fits", table=_table(study, plan), style="ids")
+
+
+def _with_effects(study: Study, plan: SearchPlan, part: PagePart) -> Iterator[PagePart]:
     found = [] if plan.objective.speed != "none" else effects(plan, study.table)
     drawn = figure_of(
         convergence(study, plan),
@@ -40,18 +46,10 @@ def section(study: Study) -> dict[str, Any]:
             f"{effect.name}: expected loss, averaged over the other fields, and the finished fits.",
             f"Partial dependence on {effect.name}",
         )
-    return {
-        **search_tables(study),
-        "space": _space(plan, found),
-        "surrogate": _surrogate(found),
-        "figures": drawn,
-    }
-
-
-def search_tables(study: Study) -> dict[str, Any]:
-    """Return progress, best fits and all fits, which need no surrogate."""
-    plan = plan_of(study)
-    return {"sentence": _sentence(study, plan), "best": _best(study, plan), "table": _table(study, plan)}
+    part.figures = drawn
+    yield part
+    yield PagePart("What was searched", table=_space(plan, found))
+    yield PagePart(text=_surrogate(found), soft=True)
 
 
 def _sentence(study: Study, plan: SearchPlan) -> str:

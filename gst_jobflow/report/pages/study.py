@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from importlib import resources
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import flattened
 from gst_jobflow.base.words import counted
-from gst_jobflow.documents import Cycle, Rmse, RmseOfType
+from gst_jobflow.documents import ActiveSet, ArtifactRef, Cycle, Potential, Rmse, RmseOfType, Study, Trajectory
 from gst_jobflow.report import palette, words
 from gst_jobflow.report.collect import (
     CycleData,
@@ -31,35 +31,27 @@ from gst_jobflow.report.collect import (
 from gst_jobflow.report.figures import cycle as cycle_figures
 from gst_jobflow.report.figures import study as study_figures
 from gst_jobflow.report.figures.snapshots import cycle_snapshots
-from gst_jobflow.report.pages import search
-from gst_jobflow.report.pages.ablation import ablation_section
 from gst_jobflow.report.pages.analysis import analysis_section
 from gst_jobflow.report.pages.elements import Figure, Table, data_uri, figure_of
-from gst_jobflow.report.pages.evaluation import evaluation_section
-from gst_jobflow.report.pages.iteration import iteration_section
 from gst_jobflow.report.pages.links import linked
-from gst_jobflow.report.pages.robustness import robustness_section
-from gst_jobflow.report.pages.scaling import scaling_section
-from gst_jobflow.report.pages.validation import validation_section
+from gst_jobflow.report.pages.sections import SECTIONS, study_parts
 from gst_jobflow.report.style import ordered_types
-
-if TYPE_CHECKING:
-    from gst_jobflow.documents import ActiveSet, ArtifactRef, Potential, Study, Trajectory
-    from gst_jobflow.store import Results
+from gst_jobflow.store import Results
 
 MOST_BYTES = 15_000_000
 """Of a page: larger ones open slowly, and mail refuses them."""
 _LEFT_OUT = '<p class="missing">Left out, since the page would be larger than 15 MB; gst figure draws it alone.</p>'
 _RUNS_DRAWN = 6
-_OWN_PAGES = {
-    "hyperopt": "search",
-    "evaluation": "evaluation",
-    "robustness": "robustness",
-    "validation": "validation",
-    "scaling": "scaling",
-    "iteration": "iteration",
+_SHOWN = {
+    "study": "data fit cycle provenance attempts",
+    "search": "data fit provenance attempts",
+    "results": "data provenance attempts",
+    "iterations": "data fit provenance attempts",
+    "potential": "data fit provenance attempts",
+    "cycle": "fit cycle provenance attempts",
+    "trajectory": "run provenance attempts",
 }
-"""Studies with sections of their own, and the kind of page that names those."""
+"""Sections of a page by its kind or, of a study with a section of its own, by that; else its provenance."""
 _REASONS_SHOWN = 12
 
 
@@ -164,14 +156,8 @@ def render_page(results: Results, data: StudyData) -> str:
         fit=_fit(data),
         cycles=[_cycle(results, each) for each in data.cycles],
         runs=_runs(results, data),
-        table=None if data.study is None or data.study.kind in (*_OWN_PAGES, "ablation") else plain_table(data.study),
-        search=search.section(data.study) if data.study is not None and data.study.kind == "hyperopt" else None,
-        evaluation=evaluation_section(results, data.study) if data.study is not None else None,
-        ablation=ablation_section(data.study) if data.study is not None else None,
-        iteration=iteration_section(data.study) if data.study is not None else None,
-        robustness=robustness_section(results, data.study) if data.study is not None else None,
-        validation=validation_section(results, data.study) if data.study is not None else None,
-        scaling=scaling_section(data.study) if data.study is not None else None,
+        anchor=SECTIONS.get(data.study.kind, ("results",))[0] if data.study is not None else "",
+        parts=study_parts(data.study, results) if data.study is not None else [],
         provenance=_provenance(data, __version__),
         attempts=_attempts(data),
         palette=palette,
@@ -194,26 +180,10 @@ def page_template(name: str) -> Any:
 def _sections(data: StudyData) -> list[tuple[str, str]]:
     """Return anchor and name of the sections of a page of this kind."""
     # data and parity of an evaluated potential belong to its fit
-    study_kind = data.study.kind if data.study else ""
-    kind = _OWN_PAGES.get(study_kind, data.kind)
-    sections = {
-        "search": ("Search", ("search",)),
-        "evaluation": ("Evaluation", ("evaluation",)),
-        "robustness": ("Robustness", ("robustness",)),
-        "validation": ("Validation", ("validation",)),
-        "scaling": ("Scaling", ("scaling",)),
-        "iterations": ("Iterations", ("iteration",)),
-        "data": ("Data", ("study", "search", "potential", "iteration")),
-        "fit": ("Potential", ("study", "search", "potential", "cycle", "iteration")),
-        "cycle": ("Device cycle", ("study", "cycle")),
-        "run": ("Run", ("trajectory",)),
-        "provenance": (
-            "Provenance",
-            ("study", *_OWN_PAGES.values(), "potential", "cycle", "trajectory"),
-        ),
-        "attempts": ("Attempts", ("study", "search", "iteration", "potential", "cycle", "trajectory")),
-    }
-    return [(anchor, name) for anchor, (name, kinds) in sections.items() if kind in kinds]
+    own, _ = SECTIONS.get(data.study.kind if data.study else "", ("", None))
+    shown = [*([own] if own else []), *_SHOWN.get(own or data.kind, "provenance").split()]
+    named = {"fit": "Potential", "cycle": "Device cycle"}
+    return [(anchor, named.get(anchor, anchor.capitalize())) for anchor in shown]
 
 
 def _state(data: StudyData) -> str:
@@ -518,20 +488,6 @@ def _runs(results: Results, data: StudyData) -> dict[str, Any] | None:
     groups = results.get(Cycle, runs[0].cycle_id).groups if data.kind == "trajectory" and runs[0].cycle_id else None
     table = Table(columns, rows, frozenset({3, 4, 6, 7}))
     return {"table": table, "figures": drawn, "analysis": analysis_section(results, steps, groups)}
-
-
-def plain_table(study: Study) -> Table | None:
-    """Tabulate a study without a section of its own; the columns are the keys of its rows."""
-    if not study.table:
-        return None
-    columns = list(dict.fromkeys(key for row in study.table for key in row))
-    rows = [[words.number(row.get(column)) for column in columns] for row in study.table]
-    numeric = frozenset(
-        place
-        for place, column in enumerate(columns)
-        if all(isinstance(row.get(column), int | float | None) for row in study.table)
-    )
-    return Table(columns, rows, numeric)
 
 
 def _provenance(data: StudyData, version: str) -> dict[str, Any]:

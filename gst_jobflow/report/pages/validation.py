@@ -2,50 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.base.words import counted
+from gst_jobflow.documents import Study
 from gst_jobflow.report import words
 from gst_jobflow.report.catalogue.validation import DIFFERENCES, rows_by_name, stored_curves
 from gst_jobflow.report.figures import validation as figures
-from gst_jobflow.report.pages.elements import Table, figure_of
-
-if TYPE_CHECKING:
-    from gst_jobflow.documents import Study
-    from gst_jobflow.store import Results
+from gst_jobflow.report.pages.elements import PagePart, Table, figure_of
+from gst_jobflow.store import Results
 
 _TITLES = {"rdf": "Partial g(r)", "angles": "Bond angles by central element"}
 
 
-def validation_section(results: Results, study: Study) -> dict[str, Any] | None:
-    """Tables and figures of a validation by composition; None for other studies."""
-    if study.kind != "validation":
-        return None
-    section = validation_tables(study)
-    for formula, part in zip(study.outcome["references"], section["parts"], strict=True):
+def validation_parts(study: Study, results: Results | None = None) -> Iterator[PagePart]:
+    """Yield the protocol and a table for each composition; with `results`, also figures."""
+    yield PagePart("Validation", _protocol(study))
+    for formula in study.outcome.get("references", {}):
         rows = [row for row in rows_by_name(study) if row["composition"] == formula]
-        part["figures"] = figure_of(figures.difference_chart(rows), DIFFERENCES, "Differences", wide=True)
-        try:
-            for family, title in _TITLES.items():
-                drawn = figures.compared_chart(stored_curves(results, study, [formula], family), family)
-                part["figures"] += figure_of(drawn, f"{title}; bands: standard errors.", title, wide=True)
-        except DataError as err:
-            part["facts"] += f" Curves cannot be drawn: {err.message}."
-    return section
+        part = PagePart(words.formula(formula), _facts(study, formula), _table(rows), soft=True)
+        if results is not None:
+            _draw(results, study, formula, rows, part)
+        yield part
 
 
-def validation_tables(study: Study) -> dict[str, Any]:
-    """Return the section without figures."""
-    parts = [
-        {
-            "name": words.formula(formula),
-            "facts": _facts(study, formula),
-            "table": _table([row for row in rows_by_name(study) if row["composition"] == formula]),
-        }
-        for formula in study.outcome.get("references", {})
-    ]
-    return {"protocol": _protocol(study), "parts": parts}
+def _draw(results: Results, study: Study, formula: str, rows: list[dict[str, Any]], part: PagePart) -> None:
+    part.figures = figure_of(figures.difference_chart(rows), DIFFERENCES, "Differences", wide=True)
+    try:
+        for family, title in _TITLES.items():
+            drawn = figures.compared_chart(stored_curves(results, study, [formula], family), family)
+            part.figures += figure_of(drawn, f"{title}; bands: standard errors.", title, wide=True)
+    except DataError as err:
+        part.text += f" Curves cannot be drawn: {err.message}."
 
 
 def _protocol(study: Study) -> str:

@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable, Sequence
 from functools import wraps
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from flask import Flask, Response, abort, redirect, render_template, request
+from flask import Flask, Response, abort, redirect, render_template, request, send_file
 from jinja2 import FunctionLoader, StrictUndefined
 from werkzeug.exceptions import BadRequest, HTTPException
 
@@ -18,17 +18,13 @@ from gst_jobflow.base.errors import DatabaseError
 from gst_jobflow.documents import DOCUMENTS, now
 from gst_jobflow.report import palette, words
 from gst_jobflow.report.web.document import document_page, open_file
-from gst_jobflow.report.web.figures import ALL_POTENTIALS, Pictures, figures_of, version_of
+from gst_jobflow.report.web.figures import ALL_POTENTIALS, Pictures, WebPicture, figures_of, version_of
 from gst_jobflow.report.web.listing import LISTINGS, heading, list_page
 from gst_jobflow.report.web.memory import Memory
-from gst_jobflow.report.web.overview import overview
+from gst_jobflow.report.web.overview import Detail, overview
 from gst_jobflow.report.web.search import find_hits
-
-if TYPE_CHECKING:
-    from gst_jobflow.report.web.figures import WebPicture
-    from gst_jobflow.report.web.overview import Detail
-    from gst_jobflow.report.web.source import Source
-    from gst_jobflow.store import Results
+from gst_jobflow.report.web.source import Source
+from gst_jobflow.store import Results
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1")
 _HEADERS = {
@@ -241,8 +237,6 @@ class _Site:
 
     def file(self, collection: str, id: str, digest: str) -> Response:
         """Send a file that a document names; browsers store it and do not show it."""
-        from flask import send_file
-
         if collection not in DOCUMENTS:
             abort(404, f"There is no collection '{collection}'.")
         with self.source.reading() as results:

@@ -6,35 +6,24 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from markupsafe import Markup
+from pymongo.database import Database
 
 from gst_jobflow.base.strict import flattened
 from gst_jobflow.documents import DOCUMENTS, Cycle, Potential, Study
 from gst_jobflow.report import words
 from gst_jobflow.report.collect import CycleData
-from gst_jobflow.report.pages.ablation import ablation_section
-from gst_jobflow.report.pages.elements import Table
-from gst_jobflow.report.pages.evaluation import evaluation_tables
-from gst_jobflow.report.pages.iteration import iteration_tables
-from gst_jobflow.report.pages.robustness import robustness_tables
-from gst_jobflow.report.pages.scaling import scaling_tables
-from gst_jobflow.report.pages.search import search_tables
-from gst_jobflow.report.pages.study import errors_table, operations_table, plain_table
-from gst_jobflow.report.pages.validation import validation_tables
+from gst_jobflow.report.pages.elements import PagePart, Table
+from gst_jobflow.report.pages.sections import plain_table, study_parts
+from gst_jobflow.report.pages.study import errors_table, operations_table
 from gst_jobflow.report.web.figures import figures_of
 from gst_jobflow.report.web.listing import SHORT_ID, heading, link, state, time_cell
+from gst_jobflow.store import Results
 from gst_jobflow.store.files.references import files_of
-from gst_jobflow.store.lineage import lineage
-
-if TYPE_CHECKING:
-    from pymongo.database import Database
-
-    from gst_jobflow.store import Results
-    from gst_jobflow.store.lineage import Lineage, Link
+from gst_jobflow.store.lineage import Lineage, Link, lineage
 
 logger = logging.getLogger(__name__)
 
@@ -52,15 +41,6 @@ _READABLE = {
 _GENERATIONS = 8
 _CHILDREN = 60
 _LONGEST = 400
-
-
-@dataclass(frozen=True)
-class PagePart:
-    """A titled part of a page: a sentence and a table, each perhaps missing."""
-
-    title: str
-    text: str = ""
-    table: Table | None = None
 
 
 def document_page(results: Results, collection: str, id: str, version: str) -> dict[str, Any]:
@@ -114,39 +94,12 @@ def _parts(document: Any) -> list[PagePart]:
         if isinstance(document, Potential):
             table = errors_table(document)
             return [PagePart("Root-mean-square errors", table=table)] if table else []
-        return list(study_parts(document)) if isinstance(document, Study) else []
+        return study_parts(document) if isinstance(document, Study) else []
     except Exception as err:
         # a study that failed or was made by hand may lack what its kind promises
         logger.warning("tables of %s: %s: %s", document.id, type(err).__name__, err)
         table = plain_table(document) if isinstance(document, Study) else None
         return [PagePart("Results", "This document lacks a part of what its kind usually holds.", table)]
-
-
-def study_parts(study: Study) -> Iterator[PagePart]:
-    """Yield the tables of a study."""
-    kind = study.kind
-    if kind == "iteration":
-        found = iteration_tables(study)
-        yield PagePart("Iterations", found["summary"], found["table"])
-        yield PagePart("Candidates and choice", f"Labels of {found['method']}.", found["sources"])
-    elif kind == "validation":
-        found = validation_tables(study)
-        yield PagePart("Validation", found["protocol"])
-        yield from (PagePart(part["name"], part["facts"], part["table"]) for part in found["parts"])
-    elif kind in ("robustness", "scaling"):
-        found = (robustness_tables if kind == "robustness" else scaling_tables)(study)
-        yield PagePart(kind.capitalize(), found["protocol"], found["table"])
-    elif kind == "hyperopt":
-        found = search_tables(study)
-        yield PagePart("Search", found["sentence"], found["best"])
-        yield PagePart("All fits", table=found["table"])
-    elif kind == "ablation" and (section := ablation_section(study)):
-        yield PagePart("Results", "Errors are of the test set.", section["table"])
-    elif kind == "evaluation":
-        found = evaluation_tables(study)
-        yield PagePart("Evaluation", "; ".join(f"{name}: {value}" for name, value in found["facts"]), found["overall"])
-    else:
-        yield PagePart("Results", "" if study.table else "Not there yet.", plain_table(study))
 
 
 def _tree(database: Database, collection: str, id: str) -> list[tuple[int, str, str, bool]]:

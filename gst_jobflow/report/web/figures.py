@@ -12,11 +12,14 @@ from html import escape
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
+from pymongo.database import Database
+from pymongo.errors import PyMongoError
+
 from gst_jobflow.base.errors import DatabaseError, GstError
-from gst_jobflow.documents import DOCUMENTS, Potential, Study, Trajectory
-from gst_jobflow.report.catalogue.kinds import FigureRequest
+from gst_jobflow.documents import DOCUMENTS, ArtifactRef, Document, Potential, Study, Trajectory
+from gst_jobflow.evaluation.parity import parity_file, read_parity
+from gst_jobflow.report.catalogue.kinds import FigureKind, FigureRequest
 from gst_jobflow.report.catalogue.registry import FIGURES
-from gst_jobflow.report.collect import PARITY_NAME, read_parity
 from gst_jobflow.report.figures import robustness as robustness_figures
 from gst_jobflow.report.figures.cycle import run_overview
 from gst_jobflow.report.figures.evaluation import accuracy_and_speed
@@ -27,16 +30,12 @@ from gst_jobflow.report.pages.iteration import finished_iterations
 from gst_jobflow.report.pages.robustness import robustness_runs
 from gst_jobflow.report.style import to_png
 from gst_jobflow.report.web.memory import Memory
+from gst_jobflow.report.web.source import Source
+from gst_jobflow.store import Results
 from gst_jobflow.store.files.references import as_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from pymongo.database import Database
-
-    from gst_jobflow.documents import ArtifactRef, Document
-    from gst_jobflow.report.catalogue.kinds import FigureKind
-    from gst_jobflow.report.web.source import Source
-    from gst_jobflow.store import Results
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +114,7 @@ def _survival(results: Results, study: Study) -> Figure | None:
 
 
 def _of_potential(results: Results, potential: Potential) -> Iterator[LiveFigure]:
-    ref = next((each for each in potential.files if each.name == PARITY_NAME), None)
+    ref = parity_file(potential)
     if ref is not None:
         for name, draw, caption in (
             ("energies", energy_parity, "Energy per atom less the atoms' reference energies"),
@@ -211,8 +210,6 @@ class Pictures:
 
     def _draw(self, find: Callable[[Results], LiveFigure]) -> WebPicture:
         """Draw a figure, or tell why not: it must not take its page along."""
-        from pymongo.errors import PyMongoError
-
         with self._drawing, self._source.reading() as results:
             figure = find(results)
             try:

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from markupsafe import Markup
+from pymongo.database import Database
 
 from gst_jobflow.base.words import counted
 from gst_jobflow.documents import DOCUMENTS
 from gst_jobflow.report import words
 from gst_jobflow.report.pages.elements import Table
 
-if TYPE_CHECKING:
-    from pymongo.database import Database
-
-    Document = dict[str, Any]
-    Names = dict[str, str]
+Stored = dict[str, Any]
+Names = dict[str, str]
 
 PER_PAGE = 50
 _MOST_SKIPPED = 1_000_000
@@ -48,7 +46,7 @@ class Listing:
 
     fields: Sequence[str]
     columns: Sequence[str]
-    row: Callable[[Document, Names], list[Any]]
+    row: Callable[[Stored, Names], list[Any]]
     numeric: frozenset[int] = frozenset()
     named: Sequence[tuple[str, str]] = ()
     choices: tuple[str, Sequence[str]] = ("", ())
@@ -79,7 +77,7 @@ def state(text: str) -> Any:
 
 
 def list_page(
-    database: Database, collection: str, number: int, choice: str = "", where: Document | None = None
+    database: Database, collection: str, number: int, choice: str = "", where: Stored | None = None
 ) -> ListedPage:
     """Return a page of a list, newest documents first.
 
@@ -112,7 +110,7 @@ def list_page(
     return ListedPage(table, number, pages, total, choice if choice in values else "", values)
 
 
-def _names(database: Database, listing: Listing, found: list[Document]) -> Names:
+def _names(database: Database, listing: Listing, found: list[Stored]) -> Names:
     names: Names = {}
     for collection, path in listing.named:
         ids = sorted({each[path] for each in found if each.get(path)})
@@ -127,7 +125,7 @@ def time_cell(time: datetime | None, *, seconds: bool = False) -> Any:
     return Markup('<span class="t">{}</span>').format(words.moment(time)[: 19 if seconds else 16]) if time else "–"
 
 
-def _dataset(each: Document, names: Names) -> list[Any]:
+def _dataset(each: Stored, names: Names) -> list[Any]:
     counts = each["counts"]
     by_type = {name for types in each["counts_by_config_type"].values() for name in types}
     return [
@@ -138,7 +136,7 @@ def _dataset(each: Document, names: Names) -> list[Any]:
     ]  # fmt: skip
 
 
-def _potential(each: Document, names: Names) -> list[Any]:
+def _potential(each: Stored, names: Names) -> list[Any]:
     test, speed = each.get("rmse", {}).get("test"), each.get("speed")
     errors = [f"{test['energy_meV_per_atom']:.2f}", f"{test['force_meV_per_A']:.1f}"] if test else ["–", "–"]
     dataset, parent = each.get("dataset_id"), each.get("parent_id")
@@ -151,7 +149,7 @@ def _potential(each: Document, names: Names) -> list[Any]:
     ]  # fmt: skip
 
 
-def _cycle(each: Document, names: Names) -> list[Any]:
+def _cycle(each: Stored, names: Names) -> list[Any]:
     chip = '<span class="flow {}">{}</span>'
     chips = [Markup(chip).format(operation["kind"], operation["kind"]) for operation in each["operations"]]
     done = sum(operation["state"] in ("finished", "skipped") for operation in each["operations"])
@@ -162,7 +160,7 @@ def _cycle(each: Document, names: Names) -> list[Any]:
     ]  # fmt: skip
 
 
-def _study(each: Document, names: Names) -> list[Any]:
+def _study(each: Stored, names: Names) -> list[Any]:
     ended = each.get("finished_at")
     return [
         link("studies", each["_id"], each["name"]), each["kind"], state(each["state"]), time_cell(each["created_at"]),
@@ -170,7 +168,7 @@ def _study(each: Document, names: Names) -> list[Any]:
     ]  # fmt: skip
 
 
-def attempt_row(each: Document, names: Names) -> list[Any]:
+def attempt_row(each: Stored, names: Names) -> list[Any]:
     """Return the cells of an attempt."""
     ended = each.get("ended_at")
     took = words.duration((ended - each["started_at"]).total_seconds()) if ended else "–"

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from markupsafe import Markup
+from pymongo.database import Database
 
 from gst_jobflow.documents import DOCUMENTS
 from gst_jobflow.hyperopt.rows import searches
@@ -22,10 +25,7 @@ from gst_jobflow.report.web.listing import (
     time_cell,
 )
 
-if TYPE_CHECKING:
-    from pymongo.database import Database
-
-    Detail = Callable[[str, Path], str]
+Detail = Callable[[str, Path], str]
 
 _LISTED = 50
 _NEWEST = 10
@@ -99,8 +99,6 @@ def _queued(queued: list[dict[str, Any]]) -> Table:
 
 
 def _job(job: dict[str, Any]) -> Any:
-    from markupsafe import Markup
-
     return Markup('<a href="/attempts?firework={0}">{0}</a>').format(job["firework_id"])
 
 

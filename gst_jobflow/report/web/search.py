@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+from pymongo.database import Database
 
 from gst_jobflow.store.lookup import NAMED, SHORTEST_PREFIX, ids_beginning, matches
-
-if TYPE_CHECKING:
-    from pymongo.database import Database
 
 _LONGEST = 200
 _NAMES_FOUND = 20

@@ -6,12 +6,11 @@ import logging
 import os
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from flask import Flask
 
 from gst_jobflow.base.errors import InputError
-
-if TYPE_CHECKING:
-    from flask import Flask
 
 _THREADS = 16
 _NICENESS = 10

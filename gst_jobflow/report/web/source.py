@@ -7,9 +7,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+
+import pymongo
+from pymongo.errors import OperationFailure, PyMongoError
 
 from gst_jobflow.base.errors import DatabaseError, GstError
+from gst_jobflow.base.settings import Project
 from gst_jobflow.store import Results
 from gst_jobflow.store.address import connection
 from gst_jobflow.store.connect import open_database
@@ -17,9 +20,6 @@ from gst_jobflow.store.driver_errors import denied
 from gst_jobflow.store.files.artifacts import ArtifactStore
 from gst_jobflow.store.schema.versions import require_current
 from gst_jobflow.store.users import account_connection, require_reader
-
-if TYPE_CHECKING:
-    from gst_jobflow.base.settings import Project
 
 _ANSWER_S = 2.0
 """How long a server may take to accept a connection, or to tell its version, s."""
@@ -55,9 +55,6 @@ class Source:
         DatabaseError
             The database does not answer, refuses the account, or is of another version; or the account may write.
         """
-        import pymongo
-        from pymongo.errors import OperationFailure, PyMongoError
-
         results = self._open()
         try:
             with pymongo.timeout(_READ_S):
@@ -86,8 +83,6 @@ class Source:
 
     def _open(self) -> Results:
         """Return the results, checked: the server answers and has our version."""
-        import pymongo
-
         results = self._connected()
         try:
             # outside the lock: while the server hangs, all threads wait at the same time, not one after the other
@@ -100,8 +95,6 @@ class Source:
 
     def _connected(self) -> Results:
         """Return the results, connected if they were not; other threads wait, and fail as the one that connects."""
-        import pymongo
-
         with self._lock:
             if time.monotonic() < self._again_at:
                 raise DatabaseError(self._failure.message, self._failure.fix)

@@ -15,17 +15,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+from pymongo.database import Database
 
 from gst_jobflow.base.errors import DataError
+from gst_jobflow.base.settings import Project
+from gst_jobflow.store.files.artifacts import ArtifactStore
 from gst_jobflow.store.files.references import note_references
 from gst_jobflow.store.id_table import IdTable
-
-if TYPE_CHECKING:
-    from pymongo.database import Database
-
-    from gst_jobflow.base.settings import Project
-    from gst_jobflow.store.files.artifacts import ArtifactStore
 
 DEFAULT_AGE_S = 7 * 86_400.0
 DEFAULT_GRACE_S = 86_400.0

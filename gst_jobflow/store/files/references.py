@@ -10,20 +10,20 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
+from bson import decode
+from bson.codec_options import CodecOptions
+from bson.raw_bson import RawBSONDocument
 from pydantic import BaseModel, ValidationError
+from pymongo.collection import Collection
+from pymongo.database import Database
 
 from gst_jobflow.base.errors import DataError
+from gst_jobflow.base.settings import Project
 from gst_jobflow.documents import DOCUMENTS, ArtifactRef, Document
+from gst_jobflow.store.id_table import IdTable
 from gst_jobflow.store.manifest import manifests_below
-
-if TYPE_CHECKING:
-    from pymongo.collection import Collection
-    from pymongo.database import Database
-
-    from gst_jobflow.base.settings import Project
-    from gst_jobflow.store.id_table import IdTable
 
 _HASH = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 _READ_BYTES = 8 << 20
@@ -69,8 +69,6 @@ def files_of(document: dict[str, Any], model: type[Document]) -> Iterator[dict[s
 
 def all_files(database: Database) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Yield (collection, document id, reference) for every file that a document names."""
-    from bson import decode
-
     for name, model in DOCUMENTS.items():
         fields = file_fields(model)
         for found in as_bytes(database[name]).find({}, dict.fromkeys(fields, 1)) if fields else ():
@@ -83,9 +81,6 @@ def all_files(database: Database) -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 def as_bytes(collection: Collection) -> Collection:
     """Return the collection with documents that stay BSON (`.raw`) until they are read."""
-    from bson.codec_options import CodecOptions
-    from bson.raw_bson import RawBSONDocument
-
     return collection.with_options(codec_options=CodecOptions(document_class=RawBSONDocument))
 
 

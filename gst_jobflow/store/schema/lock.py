@@ -9,18 +9,17 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
+from pymongo.collection import Collection
+from pymongo.database import Database
+from pymongo.errors import DuplicateKeyError
 
 from gst_jobflow.base.errors import DatabaseError
 from gst_jobflow.base.processes import is_alive
 from gst_jobflow.documents import now
 from gst_jobflow.store.schema.versions import META_COLLECTION
-
-if TYPE_CHECKING:
-    from pymongo.collection import Collection
-    from pymongo.database import Database
 
 LOCK = "migration_lock"
 _BEAT_S = 10.0
@@ -79,8 +78,6 @@ def locked(database: Database, wait_s: float, tell: Callable[[str], None] | None
 
 
 def _acquire(meta: Collection, mine: dict[str, Any], deadline: float, tell: Callable[[str], None] | None) -> None:
-    from pymongo.errors import DuplicateKeyError
-
     while True:
         try:
             meta.insert_one({"_id": LOCK, **mine})

@@ -7,20 +7,18 @@ documents; upgrade documents; create indexes; remove the mark. After a kill anyw
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+
+from pymongo.database import Database
+from pymongo.errors import OperationFailure
 
 from gst_jobflow.base.errors import DatabaseError, DataError
+from gst_jobflow.base.settings import Project
 from gst_jobflow.documents import DOCUMENTS, SCHEMA_VERSION
 from gst_jobflow.store.connect import connect, launchpad
 from gst_jobflow.store.schema.lock import Lock, locked
 from gst_jobflow.store.schema.preparation import Change, pending_collections, pending_indexes, record_indexes
 from gst_jobflow.store.schema.upgrade import begin_upgrade, finish_upgrade, upgrade_documents
 from gst_jobflow.store.schema.versions import META_COLLECTION, SCHEMA, Version, read_version, refuse_newer
-
-if TYPE_CHECKING:
-    from pymongo.database import Database
-
-    from gst_jobflow.base.settings import Project
 
 _WAIT_S = 60.0
 # MongoDB's codes: duplicate values; an index of the same keys, or of the same name
@@ -104,8 +102,6 @@ def _apply(database: Database, lock: Lock, tell: Tell | None = None) -> list[str
 
 
 def _do(changes: list[Change], lock: Lock) -> list[str]:
-    from pymongo.errors import OperationFailure
-
     for change in changes:
         try:
             change.apply()

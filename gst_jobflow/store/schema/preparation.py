@@ -11,15 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
+
+from pymongo.database import Database
+from pymongo.errors import CollectionInvalid
 
 from gst_jobflow.base.errors import DatabaseError
 from gst_jobflow.documents import DOCUMENTS
 from gst_jobflow.store.schema.migrations import STEPS
 from gst_jobflow.store.schema.versions import META_COLLECTION
-
-if TYPE_CHECKING:
-    from pymongo.database import Database
 
 INDEX_RECORD = "indexes"
 """`_id` of the record in `gst_meta`: `{"made": {collection: [{name, keys, options}]}}`."""
@@ -99,8 +99,6 @@ def pending_collections(database: Database) -> list[Change]:
 
 
 def _create(database: Database, name: str, options: dict[str, Any]) -> None:
-    from pymongo.errors import CollectionInvalid
-
     try:
         database.create_collection(name, **options)
     except CollectionInvalid:  # another program's first document created it just now

@@ -9,17 +9,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from pymongo import UpdateOne
+from pymongo.collection import Collection
+from pymongo.database import Database
+from pymongo.errors import BulkWriteError, WriteError
 
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.base.words import counted
 from gst_jobflow.documents import DOCUMENTS, SCHEMA_VERSION, now
 from gst_jobflow.store.schema.migrations import OLDEST, has_changes, upgrade_document
 from gst_jobflow.store.schema.versions import META_COLLECTION, SCHEMA, Version
-
-if TYPE_CHECKING:
-    from pymongo.collection import Collection
-    from pymongo.database import Database
 
 POSITION = "upgrade"
 """`_id` of the document in `gst_meta` that says how far an upgrade is: version, collection, last id."""
@@ -93,9 +94,6 @@ def _batches(database: Database, name: str, on_batch: Callable[[], None], tell: 
 
 
 def _upgrade_batch(collection: Collection, batch: list[dict[str, Any]]) -> None:
-    from pymongo import UpdateOne
-    from pymongo.errors import BulkWriteError, WriteError
-
     ids: list[Any] = []
     writes: list[UpdateOne] = []
     outdated: dict[Any, list[Any]] = {}

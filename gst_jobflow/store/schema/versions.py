@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+from pymongo.database import Database
 
 from gst_jobflow.base.errors import DatabaseError
 from gst_jobflow.base.settings import MOVE_OUT_OF_GRIDFS
 from gst_jobflow.documents import SCHEMA_VERSION
-
-if TYPE_CHECKING:
-    from pymongo.database import Database
 
 META_COLLECTION = "gst_meta"
 SCHEMA = "schema"

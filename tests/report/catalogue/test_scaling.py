@@ -13,7 +13,7 @@ from gst_jobflow.report.catalogue.kinds import FigureRequest
 from gst_jobflow.report.catalogue.registry import find_kind
 from gst_jobflow.report.catalogue.scaling import curves_of
 from gst_jobflow.report.figures.scaling import scaling_chart
-from gst_jobflow.report.pages.scaling import scaling_section
+from gst_jobflow.report.pages.scaling import scaling_parts
 from gst_jobflow.report.plotted import plotted_rows
 from gst_jobflow.store import Results
 
@@ -84,8 +84,8 @@ def test_curves_of_other_machines_compositions_and_namesakes_are_refused_unless_
 
 @pytest.mark.mongo
 def test_the_page_shows_the_curves(results: Results) -> None:
-    section = scaling_section(synthetic.add_scaling(results))
-    assert len(section["figures"]) == 1 and section["figures"][0].uri.startswith("data:image/png")
+    (part,) = scaling_parts(synthetic.add_scaling(results), results)
+    assert len(part.figures) == 1 and part.figures[0].uri.startswith("data:image/png")
 
 
 def test_weak_and_strong_scaling_run_along_ranks() -> None:

@@ -13,7 +13,7 @@ from gst_jobflow.report.catalogue.draw import draw_one
 from gst_jobflow.report.catalogue.kinds import FigureRequest
 from gst_jobflow.report.catalogue.registry import find_kind
 from gst_jobflow.report.figures.validation import compared_chart
-from gst_jobflow.report.pages.validation import validation_section
+from gst_jobflow.report.pages.validation import validation_parts
 from gst_jobflow.report.plotted import plotted_rows
 from gst_jobflow.report.web.figures import figures_of
 from gst_jobflow.store import Results
@@ -81,8 +81,8 @@ def test_the_live_page_shows_the_same_figures(results: Results) -> None:
 
 
 def test_the_page_shows_differences_and_curves_of_each_composition(results: Results) -> None:
-    section = validation_section(results, synthetic.add_validation(results, formulas=("SbTe", "Sb2Te3")))
-    assert [len(part["figures"]) for part in section["parts"]] == [3, 3]
+    parts = validation_parts(synthetic.add_validation(results, formulas=("SbTe", "Sb2Te3")), results)
+    assert [len(part.figures) for part in parts] == [0, 3, 3]
 
 
 def test_a_validation_whose_file_is_gone_still_shows_its_numbers(results: Results) -> None:
@@ -91,8 +91,8 @@ def test_a_validation_whose_file_is_gone_still_shows_its_numbers(results: Result
     assert find_kind("validation").draw(FigureRequest(results, [study])).figure is not None
     with pytest.raises(DataError, match=r"curves\.npz"):
         find_kind("validation-rdf").draw(FigureRequest(results, [study]))
-    (part,) = validation_section(results, study)["parts"]
-    assert len(part["figures"]) == 1 and "curves.npz" in part["facts"]
+    _, part = validation_parts(study, results)
+    assert len(part.figures) == 1 and "curves.npz" in part.text
     empty = study.model_copy(update={"table": []})
     with pytest.raises(DataError, match="compares no number"):
         find_kind("validation").draw(FigureRequest(results, [empty]))

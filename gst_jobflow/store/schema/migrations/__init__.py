@@ -11,9 +11,9 @@ from typing import Any
 
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.documents import SCHEMA_VERSION
-from gst_jobflow.store.schema.migrations import v1_to_v2, v2_to_v3, v3_to_v4, v4_to_v5
+from gst_jobflow.store.schema.migrations import unchanged, v1_to_v2
 
-STEPS: dict[int, Any] = {1: v1_to_v2, 2: v2_to_v3, 3: v3_to_v4, 4: v4_to_v5}
+STEPS: dict[int, Any] = {1: v1_to_v2, 2: unchanged, 3: unchanged, 4: unchanged}
 """The step that leads from a version to the next."""
 
 OLDEST = min(STEPS)

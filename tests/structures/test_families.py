@@ -8,7 +8,7 @@ import pytest
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import checked
-from gst_jobflow.flows.structures import CrystalSpec
+from gst_jobflow.structures.families import CrystalSpec
 
 
 @pytest.mark.parametrize(

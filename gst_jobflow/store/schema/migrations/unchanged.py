@@ -1,4 +1,8 @@
-"""Version 3 to 4: new kinds of studies and structures, cores of attempts, pulse energies in pJ; no document changes."""
+"""Steps that change no document that is there: only optional fields, kinds and names are new.
+
+Version 3 added the active set of a potential; 4 kinds of studies and structures, cores of attempts, pulse energies in
+pJ; 5 potentials of kinds that plugins add, with files of their own.
+"""
 
 from __future__ import annotations
 
