@@ -2,7 +2,7 @@
 # atomate2 0.1.5: molecular dynamics by ASE takes a list of temperatures as a ramp. In its default dynamics at constant
 # pressure (ensemble="npt": nose-hoover-chain) the ramp does nothing: the first temperature stays. A melt that
 # is to be quenched at zero pressure never cools. Seen for argon from 60 to 10 K: 55 K in the last quarter; at constant
-# volume (langevin) 18 K. Nothing is said.
+# volume (langevin, without a seed) about 18 K. Nothing is said.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
