@@ -14,6 +14,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -44,13 +45,13 @@ class Receipt:
 
     Parameters
     ----------
-    file
-        Its report; the records lie beside it.
+    folder
+        Where it is kept.
     sources
-        State of each imported file when its content was hashed.
+        State of each imported file before any of them was read.
     """
 
-    file: Path
+    folder: Path
     sources: tuple[tuple[Path, tuple[int, ...]], ...]
     options: ImportOptions
 
@@ -59,13 +60,17 @@ class Receipt:
         """Return the receipt of files, each of which is all that its records depend on; None for other formats."""
         if options.dry_run or options.free_atoms_eV or any(file.format != "extxyz" for file in files):
             return None
-        sources = tuple((file.path, _state(file.path)) for file in files)
-        parts: list[Any] = [RULES, SCHEMA_VERSION, options.model_dump(mode="json")]
-        for path, _ in sources:
+        return cls(folder, tuple((file.path, _state(file.path)) for file in files), options)
+
+    @cached_property
+    def file(self) -> Path:
+        """Its report, named by the content of the files; the records lie beside it."""
+        parts: list[Any] = [RULES, SCHEMA_VERSION, self.options.model_dump(mode="json")]
+        for path, _ in self.sources:
             with path.open("rb") as stream:
                 parts.append([str(path.resolve()), hashlib.file_digest(stream, "sha256").hexdigest()])
         key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-        return cls(folder / f"{key}.json", sources, options)
+        return self.folder / f"{key}.json"
 
     @property
     def _records(self) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.importing.formats import SourceFile, source_files
+from gst_jobflow.importing.formats import source_files
 from gst_jobflow.importing.options import ImportOptions
 from gst_jobflow.importing.outcome import Outcome, Question, free_atom_outcome
 from gst_jobflow.importing.receipts import Receipt, ReceiptWriter
@@ -122,62 +122,49 @@ def import_files(
     """
     sources = source_files(files, options)
     receipt = Receipt.of(receipts, sources, options) if receipts is not None and results is not None else None
-    if receipt is None or results is None:
-        return _import(sources, results, options, progress, workers, None)
-    if (known := receipt.report(results.database)) is not None:
-        return ImportReport.of(known)
-    with receipt.writing() as writer:
-        report = _import(sources, results, options, progress, workers, writer)
-        if not report.n_bad and not report.stopped:
-            writer.finish(asdict(report))
-    return report
-
-
-def _import(
-    sources: list[SourceFile],
-    results: Results | None,
-    options: ImportOptions,
-    progress: Callable[[ImportReport, Outcome], None] | None,
-    workers: int | None,
-    receipt: ReceiptWriter | None,
-) -> ImportReport:
-    """Import files that were checked; `receipt` takes what is stored."""
     with ExitStack() as stack:
         writers = None if results is None or options.dry_run else stack.enter_context(Writers(results))
-        run = _Import(results, options, writers, receipt)
-        with outcomes(sources, options, run.artifacts, workers) as stream:
-            try:
-                for outcome in stream:
-                    run.take(outcome)
-                    if progress:
-                        progress(run.report, outcome)
-                    if run.report.stopped or run.has_asked():
-                        break
-            except InputError:
-                # earlier records are sound, and stay as with any bad record
-                run.flush()
-                raise
-        run.flush()
-        run.ask()
-        run.add_free_atoms()
+        run = _Import(results, options, writers)
+        stream = stack.enter_context(outcomes(sources, options, run.artifacts, workers))
+        # workers load meanwhile
+        if receipt is not None and results is not None:
+            if (known := receipt.report(results.database)) is not None:
+                return ImportReport.of(known)
+            run.receipt = stack.enter_context(receipt.writing())
+        _take_all(run, stream, progress)
+        if run.receipt is not None and not run.report.n_bad and not run.report.stopped:
+            run.receipt.finish(asdict(run.report))
     return run.report
 
 
-class _Import:
-    """An import as it goes: the batch that is not written yet, and the report."""
+def _take_all(
+    run: _Import, stream: Iterator[Outcome], progress: Callable[[ImportReport, Outcome], None] | None
+) -> None:
+    try:
+        for outcome in stream:
+            run.take(outcome)
+            if progress:
+                progress(run.report, outcome)
+            if run.report.stopped or run.has_asked():
+                break
+    except InputError:
+        # earlier records are sound, and stay as with any bad record
+        run.flush()
+        raise
+    run.flush()
+    run.ask()
+    run.add_free_atoms()
 
-    def __init__(
-        self,
-        results: Results | None,
-        options: ImportOptions,
-        writers: Writers | None = None,
-        receipt: ReceiptWriter | None = None,
-    ) -> None:
+
+class _Import:
+    """An import as it goes: the batch that is not written yet, and the report; `receipt` takes what is stored."""
+
+    def __init__(self, results: Results | None, options: ImportOptions, writers: Writers | None = None) -> None:
         if results is None and not options.dry_run:
             raise ValueError("only a dry run needs no results")
         self.results = results
         self.options = options
-        self._receipt = receipt
+        self.receipt: ReceiptWriter | None = None
         self.report = ImportReport(dry_run=options.dry_run)
         if results is None:
             # takes the coordinates of large structures, and goes away with this object
@@ -241,8 +228,8 @@ class _Import:
         _count(self.report.structures, new, known)
         if known:
             self._warn_of_other_groups(writing.batch)
-        if self._receipt is not None:
-            self._receipt.add(writing.batch)
+        if self.receipt is not None:
+            self.receipt.add(writing.batch)
         labelled = [outcome for outcome in writing.batch if outcome.label is not None]
         _count(self.report.labels, changed, len(labelled) - changed - len(refused))
         for place, error in refused.items():
