@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # atomate2 0.1.5: molecular dynamics by ASE takes a list of temperatures as a ramp. In its default dynamics at constant
 # pressure (ensemble="npt": nose-hoover-chain) the ramp does nothing: the first temperature stays. A melt that
-# is to be quenched at zero pressure never cools. Seen for argon from 60 to 10 K: 65 K in the last quarter; at constant
+# is to be quenched at zero pressure never cools. Seen for argon from 60 to 10 K: 55 K in the last quarter; at constant
 # volume (langevin) 18 K. Nothing is said.
 set -euo pipefail
 work=$(mktemp -d)
@@ -31,5 +31,5 @@ for ensemble, settings in (
     at_the_end[ensemble] = np.mean([atoms.get_temperature() for atoms in read("run.traj", "45:")])
     print(f"{ensemble}, {maker.dynamics}, 60 to 10 K: {at_the_end[ensemble]:.0f} K in the last quarter")
 assert at_the_end["nvt"] < 30
-assert at_the_end["npt"] > 45, "the ramp works at constant pressure now"
+assert at_the_end["npt"] > 40, "the ramp works at constant pressure now"
 PY
