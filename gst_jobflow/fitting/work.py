@@ -1,12 +1,13 @@
-"""Expected cost of fits: iterations × functions × atoms × the core time of finished fits by the same engine."""
+"""Expected cost of fits by finished ones: a start, and a part that grows with iterations × functions × atoms."""
 
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.base.words import counted
@@ -18,10 +19,11 @@ from gst_jobflow.store import Results
 from gst_jobflow.store.work import Allotment, ExpectedCost
 
 _NEWEST = 40
-# of these, so many nearest in size
+# of these, so many nearest in size, of which one must be within these times the size
 _NEAREST = 10
-# starting a program has its share in small fits, and memory in large ones
 _MOST_TIMES = 30
+# a narrower range of sizes does not tell the start from what grows
+_SPREAD = 1.5
 # their cost by function is not known, so fits that differ in anything else do not compare
 _MAY_DIFFER = ("seed", "maxiter", "gpu")
 
@@ -44,7 +46,7 @@ class FitWork:
     number: int = 1
 
     def cost(self, allotment: Allotment) -> ExpectedCost:
-        """Return the cost by finished fits, else the assumed one; the basis has the spread, core hours of one fit."""
+        """Return the cost by finished fits, else the assumed one; the basis has the range of one fit."""
         work, assumed = counted(self.number, "fit"), allotment.assumed
         if isinstance(self.dataset_id, str):
             n_atoms = allotment.results.get(Dataset, self.dataset_id).n_atoms
@@ -67,16 +69,39 @@ class FitWork:
         engine, where = _alike(self.config, self.plugin)
         found = allotment.once(("fits", repr(where)), lambda: list(_finished(allotment.results, where)))
         size = _size(config, n_atoms)
-        near = [fit for fit in found if 1 / _MOST_TIMES <= fit.size / size <= _MOST_TIMES]
-        if not near:
+        place, chosen = f"profile {allotment.profile}", [fit for fit in found if fit.queued == allotment.queued]
+        if not any(_is_near(fit, size) for fit in chosen):
+            place, chosen = "another profile", found
+        if not any(_is_near(fit, size) for fit in chosen):
             which = f"between 1/{_MOST_TIMES} and {_MOST_TIMES} times its size " if found else ""
             return None, f"no fit {which}by {engine} has been measured here"
-        here = [fit for fit in near if fit.queued == allotment.queued]
-        chosen = sorted(here or near, key=lambda fit: abs(math.log(fit.size / size)))[:_NEAREST]
-        hours = sorted(fit.core_hours * size / fit.size for fit in chosen)
-        spread = f": {hours[0]:.3g} to {hours[-1]:.3g} core hours" if len(hours) > 1 else ""
-        place = f"profile {allotment.profile}" if here else "another profile"
-        return statistics.median(hours), f"{counted(len(hours), 'fit')} by {engine} on {place}{spread}"
+        chosen = sorted(chosen, key=lambda fit: abs(math.log(fit.size / size)))[:_NEAREST]
+        hours, low, high = _expected(chosen, size)
+        spread = f": {low:.3g} to {high:.3g} core hours" if high > 1.01 * low else ""
+        return hours, f"{counted(len(chosen), 'fit')} by {engine} on {place}{spread}"
+
+
+def _is_near(fit: _Finished, size: float) -> bool:
+    return 1 / _MOST_TIMES <= fit.size / size <= _MOST_TIMES
+
+
+def _expected(fits: list[_Finished], size: float) -> tuple[float, float, float]:
+    """Return the core hours of a fit of `size`, and their range by the finished fits.
+
+    A fit costs its start, which does not depend on its size, and a part that grows with it. Fits alike in size do not
+    tell these apart: the larger of equal and proportional cost is then taken.
+    """
+    from scipy.optimize import nnls
+
+    sizes, hours = (np.array(values) for values in zip(*((fit.size, fit.core_hours) for fit in fits), strict=True))
+    ratios = size / sizes
+    if sizes.max() < _SPREAD * sizes.min():
+        most = hours * np.maximum(ratios, 1.0)
+        return float(np.median(most)), float((hours * np.minimum(ratios, 1.0)).min()), float(most.max())
+    # relative errors count
+    (start, growing), _ = nnls(np.stack([1 / hours, 1 / ratios / hours], axis=1), np.ones(len(fits)))
+    expected, off = start + growing, hours / (start + growing / ratios)
+    return float(expected), float(expected * off.min()), float(expected * off.max())
 
 
 def _alike(config: StrictModel, plugin: str) -> tuple[str, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -58,11 +59,34 @@ def test_a_fit_costs_its_iterations_functions_and_atoms_as_finished_fits_did(pro
     for id, core_hours in (("a", 1.0), ("b", 2.0), ("c", 1.5)):
         add_fit(results, id, fit(functions=100, maxiter=100), core_hours, here.id)
     cost = cost_of(project, fit(functions=300, maxiter=200), here.id)
+    # fits alike do not tell what each start costs
     assert cost.core_hours == pytest.approx(1.5 * 3 * 2) and cost.wall_h == pytest.approx(1.5 * 3 * 2 / 4)
-    assert cost.basis == "3 fits by pacemaker on profile laptop: 6 to 12 core hours"
+    assert cost.basis == "3 fits by pacemaker on profile laptop: 1 to 12 core hours"
     assert cost.work == f"1 fit to {here.n_atoms:,} atoms"
     other = teacher_dataset(results, number=80, seed=2)
     assert cost_of(project, fit(), other.id).core_hours == pytest.approx(1.5 * other.n_atoms / here.n_atoms)
+
+
+def test_the_start_of_a_fit_is_told_from_its_iterations(project: Project) -> None:
+    """Four iterations took 208 s and sixty 263 s where the start took 200 s."""
+    results = Results.open(project)
+    here = teacher_dataset(results)
+    for maxiter in (10, 20, 100):
+        add_fit(results, f"{maxiter}", fit(maxiter=maxiter), 2.0 + 0.01 * maxiter, here.id)
+    assert cost_of(project, fit(maxiter=50), here.id).core_hours == pytest.approx(2.5)
+    assert cost_of(project, fit(maxiter=200), here.id).core_hours == pytest.approx(4.0)
+    add_fit(results, "slow", fit(maxiter=60), 2 * 2.6, here.id)
+    cost = cost_of(project, fit(maxiter=60), here.id)
+    low, high = (float(word) for word in re.findall(r"[\d.]+", cost.basis.partition(": ")[2]))
+    assert cost.core_hours is not None and low < 2.6 < cost.core_hours < high
+
+
+def test_a_fit_smaller_than_all_finished_ones_costs_no_more(project: Project) -> None:
+    results = Results.open(project)
+    here = teacher_dataset(results)
+    add_fit(results, "a", fit(maxiter=100), 3.0, here.id)
+    cost = cost_of(project, fit(maxiter=10), here.id)
+    assert cost.core_hours == pytest.approx(3.0) and cost.basis.endswith(": 0.3 to 3 core hours")
 
 
 def test_a_fit_that_nothing_compares_with_is_unknown_and_says_why(project: Project) -> None:
