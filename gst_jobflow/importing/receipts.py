@@ -52,7 +52,7 @@ class Receipt:
     """
 
     folder: Path
-    sources: tuple[tuple[Path, tuple[int, ...]], ...]
+    sources: tuple[tuple[Path, tuple[int, int, int]], ...]
     options: ImportOptions
 
     @classmethod
@@ -64,13 +64,17 @@ class Receipt:
 
     @cached_property
     def file(self) -> Path:
-        """Its report, named by the content of the files; the records lie beside it."""
+        """Its report, named by size and content of the files; the records lie beside it."""
         parts: list[Any] = [RULES, SCHEMA_VERSION, self.options.model_dump(mode="json")]
         for path, _ in self.sources:
             with path.open("rb") as stream:
                 parts.append([str(path.resolve()), hashlib.file_digest(stream, "sha256").hexdigest()])
         key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-        return self.folder / f"{key}.json"
+        return self.folder / f"{self._size}-{key}.json"
+
+    @property
+    def _size(self) -> int:
+        return sum(size for _, (_, size, _) in self.sources)
 
     @property
     def _records(self) -> Path:
@@ -78,6 +82,9 @@ class Receipt:
 
     def report(self, database: Database) -> dict[str, Any] | None:
         """Return the report of the import, if the database holds all that it stored; else None."""
+        # most new files have a size of their own, and need not be hashed now
+        if not any(self.folder.glob(f"{self._size}-*.json")):
+            return None
         try:
             report = json.loads(self.file.read_text())
             with self._records.open("rb") as stream:
@@ -155,6 +162,7 @@ class ReceiptWriter:
         self.report = report
 
 
-def _state(path: Path) -> tuple[int, ...]:
+def _state(path: Path) -> tuple[int, int, int]:
+    """Return inode, size and time of change."""
     found = path.stat()
     return found.st_ino, found.st_size, found.st_mtime_ns

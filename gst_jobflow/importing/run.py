@@ -122,14 +122,14 @@ def import_files(
     """
     sources = source_files(files, options)
     receipt = Receipt.of(receipts, sources, options) if receipts is not None and results is not None else None
+    if receipt is not None and results is not None and (known := receipt.report(results.database)) is not None:
+        return ImportReport.of(known)
     with ExitStack() as stack:
         writers = None if results is None or options.dry_run else stack.enter_context(Writers(results))
         run = _Import(results, options, writers)
         stream = stack.enter_context(outcomes(sources, options, run.artifacts, workers))
-        # workers load meanwhile
-        if receipt is not None and results is not None:
-            if (known := receipt.report(results.database)) is not None:
-                return ImportReport.of(known)
+        if receipt is not None:
+            # workers load while files are hashed
             run.receipt = stack.enter_context(receipt.writing())
         _take_all(run, stream, progress)
         if run.receipt is not None and not run.report.n_bad and not run.report.stopped:
