@@ -10,12 +10,13 @@ import typer
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.settings import Project
+from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import open_project, say
 from gst_jobflow.flows.details import detail
 from gst_jobflow.launch.progress import Progress
 from gst_jobflow.launch.queue import QueueLauncher
 from gst_jobflow.launch.recover import recover
-from gst_jobflow.launch.status import status
+from gst_jobflow.launch.status import next_steps, status
 from gst_jobflow.launch.workers import Workers, default_workers, wait
 from gst_jobflow.store.connect import connect
 
@@ -47,6 +48,9 @@ def command(
         raise InputError("--max-queued, --pack and --forever need --queue", "add --queue")
     project = open_project()
     failed = _through_queue(project, max_queued, forever, pack or 1) if queue else _with_workers(project, workers)
+    counts = status(connect(project))["counts"]
+    if paused := counts.get("PAUSED"):
+        say("; ".join([f"{counted(paused, 'job')} paused", *next_steps(counts)]))
     if failed:
         say("a job failed: gst status says which and why")
         raise typer.Exit(1)

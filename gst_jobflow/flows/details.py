@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gst_jobflow.dynamics.deck import SERIES_FILE
 from gst_jobflow.dynamics.series import read_series
+from gst_jobflow.fitting.files import LINEAR_PROGRESS_FILE
 from gst_jobflow.fitting.progress import progress
 from gst_jobflow.flows.aimd_run import last_energies
 from gst_jobflow.report.words import number
@@ -31,8 +32,10 @@ def _fit(directory: Path) -> str:
     now = progress(directory)
     words = [str(now["stage"])]
     if now["iteration"] is not None:
-        most = f" of at most {now['max_iterations']}" if now["max_iterations"] else ""
-        words.append(f"iteration {now['iteration']}{most}")
+        linear = (directory / LINEAR_PROGRESS_FILE).is_file()
+        what, of = ("structure", "of") if linear else ("iteration", "of at most")
+        most = f" {of} {now['max_iterations']}" if now["max_iterations"] else ""
+        words.append(f"{what} {now['iteration']}{most}")
     if now["loss"] is not None:
         words.append(f"loss {now['loss']:.3g}")
     train = now["rmse"].get("train")

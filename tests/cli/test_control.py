@@ -51,6 +51,14 @@ def test_pause_resume_and_cancel_report_changes(project: Project) -> None:
     assert data(project, "status")["counts"] == {"READY": 2}
 
 
+def test_launch_says_that_paused_jobs_are_left(project: Project) -> None:
+    submit(Flow([add(1, 1), add(2, 2)]), project)
+    gst(project, "pause")
+    done = CliRunner().invoke(app, ["-p", str(project.root), "launch"])
+    assert done.exit_code == 0, done.output
+    assert "2 jobs paused; next: gst resume" in done.stderr and "gst approve STUDY" in done.stderr
+
+
 def test_watch_repeats_status_until_ctrl_c(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     first = add(1, 1)
     submit(Flow([first]), project)
