@@ -131,11 +131,15 @@ def legend_entries(panels: Iterable[Axes]) -> dict[str, Any]:
 
 
 def legend_below(*panels: Axes, columns: int = 3, **look: Any) -> Figure:
-    """Put one legend of panels below their figure, and return that."""
+    """Put one legend of panels below their figure, in as many of the columns as fit, and return the figure."""
     figure: Any = panels[0].figure
     if found := legend_entries(panels):
-        look = {"ncols": min(columns, len(found)), "handlelength": 1.6} | look
-        figure.legend([*found.values()], [*found], loc="outside lower center", **look)
+        look = {"loc": "outside lower center", "handlelength": 1.6} | look
+        for number in range(min(columns, len(found)), 0, -1):
+            legend = figure.legend([*found.values()], [*found], ncols=number, **look)
+            if number == 1 or legend.get_window_extent().width <= figure.bbox.width:
+                break
+            legend.remove()
     return figure
 
 

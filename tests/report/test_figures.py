@@ -12,7 +12,7 @@ from gst_jobflow.evaluation.parity import Parity
 from gst_jobflow.report import palette, words
 from gst_jobflow.report.collect import CycleData, LabelRows, StructureRows
 from gst_jobflow.report.figures import cycle, study
-from gst_jobflow.report.style import canvas, ordered_types, panel_grid, to_png
+from gst_jobflow.report.style import canvas, legend_below, ordered_types, panel, panel_grid, to_png
 
 from . import synthetic
 
@@ -180,3 +180,16 @@ def test_the_lowest_panel_of_each_column_has_numbers_on_its_axis(number):
     assert len(panels) == number and sum(axes.get_visible() for axes in figure.axes) == number
     shown = [panel.xaxis.get_tick_params()["labelbottom"] for panel in panels]
     assert shown == [place + 3 >= number for place in range(number)]
+
+
+@pytest.mark.parametrize(("name", "rows"), [("{}", 1), ("{}: potential of the third iteration, 200", 3)])
+def test_a_legend_has_as_many_columns_as_fit_its_figure(name, rows):
+    axes = panel()
+    for number in range(3):
+        axes.plot([0, 1], [0, number], label=name.format(number))
+    figure = legend_below(axes)
+    to_png(figure)
+    box = figure.legends[0].get_window_extent()
+    assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
+    lines = [text.get_window_extent().y0 for text in figure.legends[0].get_texts()]
+    assert len({round(line) for line in lines}) == rows
