@@ -11,10 +11,8 @@ import types
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
-from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
 from pydantic import BaseModel
 from pymongo.database import Database
 
@@ -27,6 +25,10 @@ from gst_jobflow.store.label_join import label_ids, label_pipeline
 from gst_jobflow.store.prefixes import by_values
 from gst_jobflow.store.results import Results, model_of, public
 from gst_jobflow.structures.composition import parse_formula, reduced_formula
+
+if TYPE_CHECKING:
+    # most queries need no numpy
+    from ase import Atoms
 
 _CONDITION = re.compile(r"^(?P<field>[A-Za-z_][\w.]*)(?P<operator>!=|>=|<=|=|>|<|~)(?P<value>.*)$", re.S)
 _PATH = re.compile(r"^[A-Za-z_]\w*(\.\w+)*$", re.ASCII)
@@ -451,7 +453,6 @@ def frames(results: Results, query: Query) -> Iterator[Atoms]:
     InputError
         Documents of this collection hold no atoms; raised at once.
     """
-    # most queries need no numpy
     from gst_jobflow.store.atoms import atoms_of
 
     if query.model is Structure:
@@ -462,6 +463,7 @@ def frames(results: Results, query: Query) -> Iterator[Atoms]:
 
 
 def _labelled(results: Results, query: Query) -> Iterator[Atoms]:
+    from ase.calculators.singlepoint import SinglePointCalculator
 
     from gst_jobflow.store.atoms import atoms_of
 

@@ -9,7 +9,6 @@ from fractions import Fraction
 from functools import cache
 from typing import Annotated, Literal
 
-from ase.data import atomic_numbers
 from pydantic import AfterValidator
 
 from gst_jobflow.base.errors import InputError, nearest
@@ -39,6 +38,7 @@ def parse_formula(formula: str) -> dict[str, int]:
     InputError
         The formula is empty or malformed, a count is zero, or an element is unknown.
     """
+    from ase.data import atomic_numbers
     from ase.formula import Formula
 
     text = formula.strip() if isinstance(formula, str) else ""

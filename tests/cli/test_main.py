@@ -63,11 +63,24 @@ def _forget_settings() -> None:
     set_global_options(project=None, overrides={}, resources={}, workflow_file=None)
 
 
+def _loaded_with(module: str) -> set[str]:
+    code = f"import sys, {module}; print(' '.join(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(run.stdout.split())
+
+
+@pytest.mark.parametrize("command", ["query", "status", "show"])
+def test_commands_that_only_read_documents_load_no_arrays_and_no_workflows(command: str) -> None:
+    assert not {"numpy", "ase", "jobflow", "pandas", "matplotlib"} & _loaded_with(f"gst_jobflow.cli.{command}")
+
+
+@pytest.mark.parametrize("command", ["export", "analyse", "structures.hard_sphere", "structures.crystal", "launch"])
+def test_commands_that_run_no_maker_load_no_jobflow(command: str) -> None:
+    assert "jobflow" not in _loaded_with(f"gst_jobflow.cli.{command}")
+
+
 def test_help_imports_nothing_heavy() -> None:
-    code = "import sys, gst_jobflow.cli.main; print(' '.join(sys.modules))"
-    loaded = set(
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    )
+    loaded = _loaded_with("gst_jobflow.cli.main")
     heavy = {
         "numpy",
         "ase",
