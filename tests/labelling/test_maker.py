@@ -16,7 +16,7 @@ import pytest
 from gst_jobflow.base.deadline import STOP_SIGNAL, Deadline
 from gst_jobflow.base.errors import InputError, RunError
 from gst_jobflow.base.processes import run_program
-from gst_jobflow.documents import Label, Structure
+from gst_jobflow.documents import Label, Structure, now
 from gst_jobflow.labelling import maker
 from gst_jobflow.labelling.ase_calculator import AseBackend, tblite_backend
 from gst_jobflow.labelling.backend import BackendModel, RawLabel, failed
@@ -24,7 +24,7 @@ from gst_jobflow.labelling.cost import CostModel, cost_model, fitted
 from gst_jobflow.labelling.maker import MOST_JOBS, LabelMaker, _Chunk, chunks, slots
 from gst_jobflow.labelling.method import Method
 from gst_jobflow.launch.attempts import failure_class
-from gst_jobflow.store import Results
+from gst_jobflow.store import Results, share
 from tests.flows.conftest import results, run  # noqa: F401
 
 if TYPE_CHECKING:
@@ -106,6 +106,9 @@ def test_as_many_run_at_a_time_as_there_are_cores(run: Any, results: Results, mo
 def test_a_running_job_takes_the_cores_that_other_jobs_leave(
     run: Any, results: Results, monkeypatch: Any  # noqa: F811
 ) -> None:  # fmt: skip
+    # what the job sets is put back
+    monkeypatch.setenv("GST_CORES", "1")
+    monkeypatch.setattr(share, "_share", share._Share(now()))
     monkeypatch.setenv("GST_WORKERS", "2")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     monkeypatch.setattr(maker, "_SHARED_AGAIN_S", 0.0)
