@@ -47,8 +47,7 @@ def describe(atoms: Atoms) -> dict[str, Any]:
     DataError
         There are no atoms, or positions or cell are not finite.
     """
-    _check(PlainAtoms.of(atoms))
-    return _described(PlainAtoms.of(atoms), smallest_distance(atoms))
+    return _described(_checked(atoms), smallest_distance(atoms))
 
 
 def identified(atoms: Atoms | PlainAtoms) -> tuple[str, dict[str, Any]]:
@@ -60,14 +59,14 @@ def identified(atoms: Atoms | PlainAtoms) -> tuple[str, dict[str, Any]]:
         if all(atoms.pbc):
             return _identified_by_kernels(atoms)
         atoms = atoms.atoms()
-    _check(PlainAtoms.of(atoms))
-    return _hashed(atoms), _described(PlainAtoms.of(atoms), smallest_distance(atoms))
+    plain = _checked(atoms)
+    return _hashed(atoms), _described(plain, smallest_distance(atoms))
 
 
 def _identified_by_kernels(atoms: PlainAtoms) -> tuple[str, dict[str, Any]]:
     from gst_jobflow.structures import kernels
 
-    _check(atoms)
+    _checked(atoms)
     if atoms.volume_A3 < LEAST_VOLUME_A3:
         # raises the error
         _periodic_directions(atoms.pbc, atoms.cell_A)
@@ -142,7 +141,7 @@ def content_hash(atoms: Atoms) -> str:
     -----
     Elementwise IEEE operations and little-endian 64-bit integers make the id the same on every platform.
     """
-    _check(PlainAtoms.of(atoms))
+    _checked(atoms)
     return _hashed(atoms)
 
 
@@ -157,7 +156,7 @@ def canonical(atoms: Atoms) -> Atoms:
 
     Files with eight decimals keep it, and so its id, exactly. Other arrays and info are kept.
     """
-    _check(PlainAtoms.of(atoms))
+    _checked(atoms)
     cell, positions = _grid(atoms)
     copy = atoms.copy()
     copy.set_constraint()
@@ -217,8 +216,11 @@ def _periodic_directions(pbc: list[bool], rows: list[Vector]) -> tuple[list[int]
     return axes, np.array(chosen), np.array([[_FACE_A / height_A] for height_A in heights_A])
 
 
-def _check(atoms: PlainAtoms) -> None:
-    if len(atoms) == 0:
+def _checked(atoms: Atoms | PlainAtoms) -> PlainAtoms:
+    """Return the plain values of a structure that can be stored; raises DataError."""
+    plain = PlainAtoms.of(atoms)
+    if len(plain) == 0:
         raise DataError("a structure without atoms cannot be stored", "leave it out")
-    if not atoms.is_finite:
+    if not plain.is_finite:
         raise DataError("a position or the cell is not finite", "leave the structure out")
+    return plain
