@@ -77,8 +77,10 @@ def pacemaker_runner(settings: Settings) -> PacemakerRunner:
     if wanted.bin_dir is None:
         return PacemakerRunner.discover(threads=threads)
     programs = {name: wanted.bin_dir / name for name in _PROGRAMS}
-    if missing := [str(path) for path in programs.values() if not path.is_file()]:
-        raise MissingProgramError(f"{missing[0]} does not exist", "correct the setting pacemaker.bin_dir")
+    if missing := [str(path) for path in programs.values() if shutil.which(path) is None]:
+        raise MissingProgramError(
+            f"{missing[0]} is not there or not executable", "correct the setting pacemaker.bin_dir"
+        )
     return PacemakerRunner(**programs, threads=threads)
 
 
