@@ -73,6 +73,8 @@ class Allotment:
         None: unlimited.
     queued
         Whether jobs of this profile wait in a queue.
+    has_gpu
+        Tells whether the job has a GPU for fits.
     known
         What was read from the database for earlier jobs of the same flow.
     assumed
@@ -84,6 +86,7 @@ class Allotment:
     walltime_s: float | None
     profile: str
     queued: bool
+    has_gpu: Callable[[], bool]
     results: Results
     known: dict[Any, Any] = field(default_factory=dict)
     assumed: AssumedCosts = field(default_factory=AssumedCosts)
