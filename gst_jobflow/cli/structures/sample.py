@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.cli.common import IterationOption, JsonOption, TagOption, open_project, print_json, say
+from gst_jobflow.cli.common import IterationOption, JsonOption, TagOption, open_project, parse_range, print_json, say
+from gst_jobflow.cli.structures.made import said_of_new, store_unless
 from gst_jobflow.documents import Structure
 from gst_jobflow.importing.options import known_config_type
 from gst_jobflow.selection.sample import Pick, Request, Sampled, documents, find_runs, sample
@@ -52,39 +52,24 @@ def command(
     """
     if every_ps is not None and decorrelated:
         raise InputError("--every-ps and --decorrelated exclude each other", "give one of them")
-    request = Request(every_ps, after_ps, _limits(temperature_range), number)
+    limits_K = parse_range(temperature_range or "", "--temperature-range", "MIN:MAX in K, e.g. 600:1200")
+    request = Request(every_ps, after_ps, limits_K, number)
     kind = known_config_type(config_type) if config_type else None
     results = Results.open(open_project())
     runs = {run.id: run for which in sources for run in find_runs(results, which)}
     stages = sample(results, list(runs.values()), request, max_atoms)
     picks = [pick for stage in stages for pick in stage.picks]
     made = documents(results, picks, tag or [], iteration, kind)
-    new = 0 if dry_run else results.add_many(made)[0]
+    new = store_unless(results, made, dry_run)
     if as_json:
         rows = [_row(pick, document) for pick, document in zip(picks, made, strict=True)]
-        print_json({"new": new, "stages": [_stage_row(stage) for stage in stages], "structures": rows})
+        print_json({"new": new or 0, "stages": [_stage_row(stage) for stage in stages], "structures": rows})
         return
-    what = "nothing was written (--dry-run)" if dry_run else f"{new} new, {len(made) - new} known before"
-    _print(stages, made, request.every_ps, what)
-
-
-def _print(stages: Sequence[Sampled], made: Sequence[Structure], every_ps: float | None, what: str) -> None:
     for document in made:
         typer.echo(document.id)
     for stage in stages:
         say(_line(stage, every_ps))
-    say(f"{len(made)} frames of {sum(stage.frames for stage in stages)}; {what}")
-
-
-def _limits(text: str | None) -> tuple[float, float]:
-    low, _, high = (text or "0").partition(":")
-    try:
-        limits = float(low or 0), float(high or math.inf)
-    except ValueError as err:
-        raise InputError(f"--temperature-range {text}: not numbers", "MIN:MAX in K, e.g. 600:1200") from err
-    if not 0 <= limits[0] < limits[1]:
-        raise InputError(f"--temperature-range {text}: the range is empty", "MIN:MAX in K, e.g. 600:1200")
-    return limits
+    say(f"{len(made)} frames of {sum(stage.frames for stage in stages)}; {said_of_new(new, len(made))}")
 
 
 def _line(sampled: Sampled, every_ps: float | None) -> str:
