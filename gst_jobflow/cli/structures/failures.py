@@ -11,6 +11,7 @@ from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import checked
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import IterationOption, JsonOption, TagOption, open_project, print_json, say
+from gst_jobflow.cli.option_group import flag, option
 from gst_jobflow.cli.structures.made import said_of_new, store_unless
 from gst_jobflow.documents import Potential, Structure, Study
 from gst_jobflow.selection.failures import FailureFrames, check_is_robustness, failed_runs, failure_documents
@@ -20,15 +21,13 @@ from gst_jobflow.store.lookup import get_located
 
 def command(
     study: Annotated[str, typer.Argument(help="Robustness study: id or name.")],
-    potential: Annotated[
-        list[str] | None, typer.Option("--potential", help="Take failures of this potential only (repeatable).")
-    ] = None,
-    number: Annotated[int, typer.Option("--number", "-N", "-n", min=1, help="Most frames of each failed run.")] = 3,
-    spacing_ps: Annotated[float, typer.Option(min=1e-3, help="Smallest time between them, ps.")] = 0.5,
-    max_atoms: Annotated[int, typer.Option(min=1, help="Refuse larger cells, which are expensive to label.")] = 300,
+    potential: list[str] | None = option("Take failures of this potential only (repeatable)."),
+    number: int = option("Most frames of each failed run.", "--number", "-N", "-n", default=3, min=1),
+    spacing_ps: float = option("Smallest time between them, ps.", default=0.5, min=1e-3),
+    max_atoms: int = option("Refuse larger cells, which are expensive to label.", default=300, min=1),
     iteration: IterationOption = 0,
     tag: TagOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Select and write nothing.")] = False,
+    dry_run: bool = flag("Select and write nothing.", "--dry-run"),
     as_json: JsonOption = False,
 ) -> None:
     """Store the last sound frames before the failures of a robustness study as structures to label.

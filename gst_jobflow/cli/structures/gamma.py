@@ -21,6 +21,7 @@ from gst_jobflow.cli.common import (
     print_table,
     say,
 )
+from gst_jobflow.cli.option_group import argument, flag, option
 from gst_jobflow.cli.structures.made import said_of_new, store_unless
 from gst_jobflow.documents import Potential, Structure, Trajectory
 from gst_jobflow.dynamics.potential_files import check_graded
@@ -43,11 +44,11 @@ _LISTED = 20
 
 def gamma(
     potential: PotentialOption,
-    files: Annotated[list[Path] | None, typer.Argument(help="Files of structures, of the kinds of import.")] = None,
+    files: list[Path] | None = argument("Files of structures, of the kinds of import."),
     where: WhereOption = None,
     trajectory: FromOption = None,
     every: EveryOption = 1,
-    above: Annotated[float, typer.Option(min=0, help="Count the share of atoms whose grade is above this.")] = 1.0,
+    above: float = option("Count the share of atoms whose grade is above this.", default=1.0, min=0),
     as_json: JsonOption = False,
 ) -> None:
     """Extrapolation grade of structures: the largest of each, and how many of its atoms extrapolate.
@@ -92,30 +93,20 @@ def select(
         str, typer.Option("--gamma", metavar="MIN[:MAX]", help="Largest grade of the structures, e.g. 2:25.")
     ],
     potential: PotentialOption,
-    number: Annotated[int, typer.Option("--number", "-N", "-n", min=1, help="How many, at most.")] = 20,
+    number: int = option("How many, at most.", "--number", "-N", "-n", default=20, min=1),
     where: WhereOption = None,
     trajectory: FromOption = None,
     every: EveryOption = 1,
-    max_atoms: Annotated[int, typer.Option(min=1, help="Larger cells are too dear to label.")] = 300,
-    cluster: Annotated[
-        bool, typer.Option("--cluster", help="Cut cells around the atoms that extrapolate out of larger frames.")
-    ] = False,
-    radius: Annotated[
-        float | None,
-        typer.Option(min=0, help="Surroundings of such an atom that stay as they are, Å; else the cutoff."),
-    ] = None,
-    floor: Annotated[
-        float | None,
-        typer.Option(
-            min=0.1, help="Smallest distance at the seam of such a cell, Å; else 0.8 × sum of covalent radii."
-        ),
-    ] = None,
-    config_type: Annotated[
-        str | None, typer.Option(help="Of new structures; else of the trajectory's last structure, or its start.")
-    ] = None,
+    max_atoms: int = option("Larger cells are too dear to label.", default=300, min=1),
+    cluster: bool = flag("Cut cells around the atoms that extrapolate out of larger frames.", "--cluster"),
+    radius: float | None = option("Surroundings of such an atom that stay as they are, Å; else the cutoff.", min=0),
+    floor: float | None = option(
+        "Smallest distance at the seam of such a cell, Å; else 0.8 × sum of covalent radii.", min=0.1
+    ),
+    config_type: str | None = option("Of new structures; else of the trajectory's last structure, or its start."),
     iteration: IterationOption = 0,
     tag: TagOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Choose and write nothing.")] = False,
+    dry_run: bool = flag("Choose and write nothing.", "--dry-run"),
     as_json: JsonOption = False,
 ) -> None:
     """Choose structures that a potential extrapolates on, diverse by D-optimality, as candidates for labels.

@@ -9,6 +9,7 @@ import typer
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli.common import IterationOption, JsonOption, TagOption, open_project, parse_range, print_json, say
+from gst_jobflow.cli.option_group import flag, option
 from gst_jobflow.cli.structures.made import said_of_new, store_unless
 from gst_jobflow.documents import Structure
 from gst_jobflow.importing.options import known_config_type
@@ -24,23 +25,16 @@ def command(
         list[str],
         typer.Option("--from", help="Trajectory by id or name, cycle, or CYCLE:N for its N-th operation (repeatable)."),
     ],
-    every_ps: Annotated[float | None, typer.Option("--every-ps", min=1e-3, help="Time between frames.")] = None,
-    decorrelated: Annotated[
-        bool, typer.Option("--decorrelated", help="Space frames by the correlation time of the energy; the default.")
-    ] = False,
-    number: Annotated[int | None, typer.Option("--number", "-N", "-n", min=1, help="Largest number of frames.")] = None,
-    after_ps: Annotated[float, typer.Option(min=0, help="Skip this time at the start of each trajectory.")] = 0.0,
-    temperature_range: Annotated[
-        str | None, typer.Option(metavar="MIN:MAX", help="Temperatures of the frames, K, e.g. 600:1200.")
-    ] = None,
-    max_atoms: Annotated[int, typer.Option(min=1, help="Refuse larger cells, which are expensive to label.")] = 300,
-    config_type: Annotated[
-        str | None,
-        typer.Option(help="Config type of new structures; default: that of the trajectory's end or start."),
-    ] = None,
+    every_ps: float | None = option("Time between frames.", min=1e-3),
+    decorrelated: bool = flag("Space frames by the correlation time of the energy; the default.", "--decorrelated"),
+    number: int | None = option("Largest number of frames.", "--number", "-N", "-n", min=1),
+    after_ps: float = option("Skip this time at the start of each trajectory.", default=0.0, min=0),
+    temperature_range: str | None = option("Temperatures of the frames, K, e.g. 600:1200.", metavar="MIN:MAX"),
+    max_atoms: int = option("Refuse larger cells, which are expensive to label.", default=300, min=1),
+    config_type: str | None = option("Config type of new structures; default: that of the trajectory's end or start."),
     iteration: IterationOption = 0,
     tag: TagOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Select and write nothing.")] = False,
+    dry_run: bool = flag("Select and write nothing.", "--dry-run"),
     as_json: JsonOption = False,
 ) -> None:
     """Select independent frames of molecular dynamics as structures to label.
