@@ -71,10 +71,7 @@ class ValidationPlan(OfMaterial):
     def start(self, reference: ReferenceFrames, index: int) -> HardSphereSpec:
         """Return the random start of run `index`, from 0, in a cell like those of the reference.
 
-        Raises
-        ------
-        InputError
-            The reference has cells of several sizes, and `n_atoms` is not given.
+        Raises InputError if the reference has cells of several sizes and `n_atoms` is not given.
         """
         if self.n_atoms is None and len(reference.n_atoms) > 1:
             sizes = " and ".join(map(str, reference.n_atoms))
@@ -103,13 +100,7 @@ class ValidationPlan(OfMaterial):
         return Output(layers=0, profile_every=0, dump_every=every, series_every=min(50, every))
 
     def check_temperature(self, reference: ReferenceFrames) -> None:
-        """Refuse reference frames at another temperature, where it was measured.
-
-        Raises
-        ------
-        InputError
-            Their mean temperature differs by more than a fifth.
-        """
+        """Refuse reference frames whose measured mean temperature differs by more than a fifth; raises InputError."""
         known_K = reference.temperature_K
         if known_K is not None and abs(known_K - self.temperature_K) > _TEMPERATURE_MARGIN * self.temperature_K:
             raise InputError(
@@ -172,12 +163,7 @@ def local_structure(
 
     At least three runs of at least five frames are taken as independent: each counts once, and errors follow from the
     scatter between them. Otherwise errors are those of successive blocks of all frames, which do not know how much one
-    glass differs from the next.
-
-    Raises
-    ------
-    DataError
-        A frame cannot be analysed, or frames have different elements.
+    glass differs from the next. Raises DataError if a frame cannot be analysed, or frames have different elements.
     """
     options = FrameOptions(what=("liquid",), bonds_A=bonds_A, anion=anion)
     axes: dict[str, NDArray] = {}

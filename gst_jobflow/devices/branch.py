@@ -20,11 +20,7 @@ def check_state(
     """Check that a run can be continued; return it and its cycle.
 
     `cell` is that of the new programme and `potential_id` the potential to continue with; None: those of the run.
-
-    Raises
-    ------
-    InputError
-        The run did not finish, has no device cell, or has another cell or potential.
+    Raises InputError if the run did not finish, has no device cell, or has another cell or potential.
     """
     run = results.get(Trajectory, trajectory_id)
     if run.state != "finished" or run.final_structure_id is None:

@@ -44,14 +44,8 @@ _SEEDS_APART = 10_000
 class CycleMaker(Maker):
     """Make a device cell and run its operations.
 
-    Attributes
-    ----------
-    plan
-        Cell, barrier, operations, output and limits.
-    seed
-        Of velocities and thermostats; each operation takes the next seed.
-    replicas
-        Cycles on one cell with different seeds.
+    Velocities and thermostats take the `seed`, each operation the next one. `replicas` are cycles on one cell with
+    different seeds.
 
     Examples
     --------

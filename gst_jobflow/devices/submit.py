@@ -57,15 +57,10 @@ def prepare_cycle(
     potential_id: str | None,
     state: str | None = None,
 ) -> PreparedCycle:
-    """Check a cycle and make its flow.
+    """Check a cycle and make its flow; raises InputError if it cannot run.
 
-    `device` is ``cross-point`` or ``mushroom``. `state` names a state to continue from, as
-    `store.lookup.located_runs` reads it; None: a new cell. Without `potential_id`, the potential is that of the state.
-
-    Raises
-    ------
-    InputError
-        The cycle cannot run.
+    `device` is ``cross-point`` or ``mushroom``. `state` names a state to continue from, as `store.lookup.located_runs`
+    reads it; None: a new cell. Without `potential_id`, the potential is that of the state.
     """
     plan = maker.plan
     assert plan is not None  # the command gives one

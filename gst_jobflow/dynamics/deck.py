@@ -279,10 +279,7 @@ def _start(spec: DeckSpec) -> list[str]:
 def pair_lines(potential: PotentialFiles, style: PairStyle, options: str = "") -> list[str]:
     """Return ``pair_style``, with further `options`, and ``pair_coeff`` of a potential.
 
-    Raises
-    ------
-    InputError
-        The potential lacks the files of the extrapolation grade.
+    Raises InputError if the potential lacks the files of the extrapolation grade.
     """
     if potential.lines and style != "extrapolation":
         return list(potential.lines)

@@ -52,10 +52,7 @@ _FUNCTIONS: dict[str, tuple[int, str, Callable[..., Any]]] = {
 def parse(text: str) -> ast.expr:
     """Return the checked syntax tree of a formula.
 
-    Raises
-    ------
-    InputError
-        It is too long or deep, is no formula, or has a name or construct that is not allowed.
+    Raises InputError if it is too long or deep, is no formula, or has a name or construct that is not allowed.
     """
     if len(text) > _MAX_LENGTH:
         raise InputError(f"the formula has {len(text)} characters", f"write it in {_MAX_LENGTH} at most")
@@ -76,13 +73,7 @@ def _check(node: ast.expr, depth: int) -> None:
 
 
 def _parts(node: ast.expr) -> list[ast.expr]:
-    """Return what a node is made of.
-
-    Raises
-    ------
-    InputError
-        The node is not allowed.
-    """
+    """Return what a node is made of; raises InputError if it is not allowed."""
     match node:
         case ast.Constant(value=value) if isinstance(value, int | float) and not isinstance(value, bool):
             if not math.isfinite(float(value)):
@@ -114,13 +105,7 @@ def _parts(node: ast.expr) -> list[ast.expr]:
 
 
 def to_lammps(text: str) -> str:
-    """Return a formula for a LAMMPS atom-style variable, with every part in brackets.
-
-    Raises
-    ------
-    InputError
-        See :func:`parse`.
-    """
+    """Return a formula for a LAMMPS atom-style variable, with every part in brackets; raises InputError as `parse`."""
     # LAMMPS refuses an atom-style variable of constants alone
     return f"{_lammps(parse(text))}+0.0*z"
 
@@ -147,12 +132,8 @@ def _lammps(node: ast.expr) -> str:
 def evaluate_formula(text: str, positions_A: NDArray, edges_A: NDArray) -> NDArray:
     """Return the values of a formula at positions (n, 3) in Å from the corner of the cell, shape (n,).
 
-    `edges_A` (3,) are the lengths of the cell. Values are not finite where the formula is undefined.
-
-    Raises
-    ------
-    InputError
-        See :func:`parse`.
+    `edges_A` (3,) are the lengths of the cell. Values are not finite where the formula is undefined. Raises InputError
+    as `parse`.
     """
     known = dict(zip(_COORDINATES, np.asarray(positions_A, dtype=float).T, strict=True))
     known |= dict(zip(_EDGES, np.asarray(edges_A, dtype=float), strict=True)) | _CONSTANTS

@@ -48,12 +48,8 @@ def kick_energy_eV(stage: Pulse, timestep_fs: float) -> float:
 def profile_weights(profile: Profile, positions_A: NDArray, edges_A: NDArray | None = None) -> NDArray:
     """Return the relative weight of each atom, shape (n,); an expression may exceed 1.
 
-    Positions (n, 3) are wrapped, in Å; `edges_A` (3,) are the lengths of the cell, which expressions may name.
-
-    Raises
-    ------
-    InputError
-        An expression is negative or not finite at an atom.
+    Positions (n, 3) are wrapped, in Å; `edges_A` (3,) are the lengths of the cell, which expressions may name. Raises
+    InputError if an expression is negative or not finite at an atom.
     """
     positions = np.asarray(positions_A, dtype=float)
     if isinstance(profile, LinearZ):

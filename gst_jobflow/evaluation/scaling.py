@@ -229,14 +229,8 @@ def timed_run(
 ) -> TimedRun:
     """Run a deck of :func:`scaling_deck` in `directory`, and read its log and the memory of its ranks.
 
-    A run that the kernel, LAMMPS or the limit ended for lack of memory has the class out_of_memory.
-
-    Parameters
-    ----------
-    size
-        Atoms and steps of the run.
-    limit_GB
-        See `ScalingPlan.memory_limit_GB`.
+    `size` is atoms and steps of the run; see `ScalingPlan.memory_limit_GB` for the limit. A run that the kernel, LAMMPS
+    or the limit ended for lack of memory has the class out_of_memory.
     """
     directory = directory.resolve()
     limit_B = 1e9 * limit_GB if limit_GB else 0.9 * psutil.virtual_memory().available

@@ -26,14 +26,8 @@ _FILE = "gamma.dump"
 class Grade:
     """Extrapolation grade of the mobile atoms of a structure.
 
-    Attributes
-    ----------
-    maximum
-        Largest grade; above 1 the potential extrapolates.
-    element
-        Element of the atom with the largest grade.
-    share
-        Share of atoms above the threshold.
+    `maximum` is the largest grade, above 1 where the potential extrapolates, of an atom of `element`; `share` is that
+    of the atoms above the threshold.
     """
 
     maximum: float
@@ -58,14 +52,9 @@ def gammas(
 ) -> list[np.ndarray]:
     """Return the extrapolation grade of each atom of each structure, shape (n_atoms,).
 
-    Cells are taken as periodic. A run reads the potential once for all structures with the same numbers of atoms.
-
-    Parameters
-    ----------
-    directory
-        Folder in which each of the `at_once` runs of LAMMPS has one of its own.
-    ranks
-        MPI ranks of each run; small cells cannot be divided among several.
+    Cells are taken as periodic. A run reads the potential once for all structures with the same numbers of atoms. Each
+    of the `at_once` runs of LAMMPS has a folder of its own in `directory` and as many MPI `ranks`; small cells cannot
+    be divided among several.
 
     Raises
     ------

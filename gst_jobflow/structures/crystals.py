@@ -51,24 +51,9 @@ def rocksalt(
 ) -> Atoms:
     """Build a rock-salt supercell: the anion on one sublattice; cations and vacancies at random on the other.
 
-    Parameters
-    ----------
-    formula, repeat, material
-        See `rocksalt_counts`.
-    a_A
-        Edge of the cubic cell in Å; None: the material's.
-    seed
-        Seed of the cation arrangement.
-
-    Returns
-    -------
-    ase.Atoms
-        Periodic, edges `repeat` times `a_A`; anions first, then cations in lattice order.
-
-    Raises
-    ------
-    InputError
-        As `rocksalt_counts`, or the lattice parameter is unknown or not positive.
+    Its edges are `repeat` times `a_A`, the edge of the cubic cell in Å; None: the material's. Anions come first, then
+    cations in lattice order, whose arrangement the seed decides. Raises as `rocksalt_counts`, or if `a_A` is unknown or
+    not positive.
     """
     material = material or default_material()
     counts = rocksalt_counts(formula, repeat, material)
@@ -101,10 +86,8 @@ def trigonal_counts(
 ) -> dict[str, int]:
     """Count the atoms of a trigonal supercell; the orthogonal cell is twice the hexagonal one.
 
-    Raises
-    ------
-    InputError
-        The material has no trigonal phase of the compound, or its sites do not build it, or a repeat is below 1.
+    Raises InputError if the material has no trigonal phase of the compound, its sites do not build it, or a repeat is
+    below 1.
     """
     name, phase = trigonal_phase(compound, material)
     cells = (2 if orthogonal else 1) * _checked_repeat(repeat)
@@ -178,10 +161,7 @@ def _with_right_angles(hexagonal: Atoms) -> Atoms:
 def exchanged(compound: str, phase: TrigonalPhase, material: Material) -> tuple[str, str]:
     """Return the two cations that exchange layers in a disordered phase.
 
-    Raises
-    ------
-    InputError
-        It has not two kinds, or all of the first one stay.
+    Raises InputError if it has not two kinds, or all of the first one stay.
     """
     present = {element for element, _ in phase.sites}
     cations = [element for element in material.cations if element in present]
@@ -199,12 +179,8 @@ def exchanged(compound: str, phase: TrigonalPhase, material: Material) -> tuple[
 def trigonal_primitive(compound: str, repeat: Repeat, material: Material | None = None) -> Atoms:
     """Build a rhombohedrally centred phase on its primitive cell: two hexagonal vectors and (2/3, 1/3, 1/3).
 
-    The third vector is inclined: n × n × 1 cells have few atoms and distant images, as the Gamma point needs.
-
-    Raises
-    ------
-    InputError
-        As `trigonal_counts`, or the phase is not centred.
+    The third vector is inclined: n × n × 1 cells have few atoms and distant images, as the Gamma point needs. Raises as
+    `trigonal_counts` and `check_centred`.
     """
     check_centred(compound, material)
     _checked_repeat(repeat)
@@ -216,12 +192,7 @@ def trigonal_primitive(compound: str, repeat: Repeat, material: Material | None 
 
 
 def check_centred(compound: str, material: Material | None = None) -> None:
-    """Refuse a trigonal phase that has no smaller cell than the hexagonal one.
-
-    Raises
-    ------
-    InputError
-    """
+    """Refuse a trigonal phase that has no smaller cell than the hexagonal one; raises InputError."""
     name, phase = trigonal_phase(compound, material)
     if phase.spacegroup not in (160, 166):
         raise InputError(f"{name} is not rhombohedrally centred: its hexagonal cell is primitive", "use trigonal()")
