@@ -150,9 +150,7 @@ def analyse_stored(
     settings = plan.model_dump(mode="json")
     results.add(Study(id=id, name=name, kind="analysis", state="running", plan=settings, members=members))
     study = results.get(Study, id)
-    done = _analyse_structures(
-        results, study, structure_ids, found[0], plan, processes=processes, tell=tell, time_is_up=time_is_up
-    )
+    done = _analyse_structures(results, study, structure_ids, found[0], plan, processes, tell, time_is_up)
     if not done.left and study.table != done.table():
         means = {f"outcome.means.{key}": value for each in done.series.values() for key, value in summary(each).items()}
         values = {"table": done.table(), "state": "finished", "finished_at": now().isoformat(), **means}
@@ -166,10 +164,9 @@ def _analyse_structures(
     structure_ids: Sequence[str],
     formula: str,
     plan: AnalysisPlan,
-    *,
-    processes: int = 1,
-    tell: Callable[[str], None] = lambda _: None,
-    time_is_up: Callable[[], bool] = lambda: False,
+    processes: int,
+    tell: Callable[[str], None],
+    time_is_up: Callable[[], bool],
 ) -> Analysed:
     """Analyse stored structures; their rows are those of a study, by place."""
 

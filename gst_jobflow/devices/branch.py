@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.devices.cell import DeviceSpec
 from gst_jobflow.devices.heating import Geometry, geometry_of_atoms
 from gst_jobflow.documents import Cycle, Trajectory
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import load_atoms
-
-DocumentT = TypeVar("DocumentT", Cycle, Trajectory)
 
 
 def check_state(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -158,14 +159,7 @@ def _value(node: ast.expr, known: dict[str, Any]) -> Any:
             return np.asarray(result, dtype=float)
         case ast.BoolOp(op=operator, values=values):
             parts = [_value(value, known) for value in values]
-            return np.asarray(_fold(_OPERATORS[type(operator)][1], parts), dtype=float)
+            return np.asarray(reduce(_OPERATORS[type(operator)][1], parts), dtype=float)
         case ast.Call(func=ast.Name(id=name), args=arguments):
             return _FUNCTIONS[name][2](*[_value(part, known) for part in arguments])
     raise AssertionError("parse refuses everything else")
-
-
-def _fold(function: Callable[..., Any], parts: list[Any]) -> Any:
-    result = parts[0]
-    for part in parts[1:]:
-        result = function(result, part)
-    return result

@@ -96,11 +96,8 @@ class PeakMemory:
         return (int(found[1]), int(found[2]) * 1024) if found else None
 
     def _is_program(self, root: Path) -> bool:
-        return self.program in ((root / "exe").readlink().name, Path(_first_word(root)).name)
-
-
-def _first_word(root: Path) -> str:
-    return (root / "cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")
+        first_word = (root / "cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")
+        return self.program in ((root / "exe").readlink().name, Path(first_word).name)
 
 
 def kills_for_memory() -> int:

@@ -75,11 +75,6 @@ def fall_per_kick_K(stage: Cool) -> float | None:
     return None if stage.rate_K_ps is None else stage.rate_K_ps * stage.every_ps
 
 
-def cooled_K(stage: Cool) -> float:
-    """Return the temperature below which the next kick ends a cooling at a rate, K: one fall above the end."""
-    return stage.end_K + (fall_per_kick_K(stage) or 0.0)
-
-
 def weight_formula(profile: Profile) -> str:
     """Return the weight of an atom as the formula of a LAMMPS atom-style variable."""
     if isinstance(profile, LinearZ):
@@ -314,6 +309,7 @@ def cool_kick(stage: Cool, stage_index: int, kicks: int, log_file: str) -> list[
 
 def is_cold(stage: Cool) -> str:
     """Return the LAMMPS condition that the last kick ended a cooling at a rate."""
+    fall = fall_per_kick_K(stage) or 0.0
     # the temperature of a slice of a hundred atoms fluctuates by 8 %
-    hot = stage.end_K * (1.1 if stage.slices else 1.0) + (fall_per_kick_K(stage) or 0.0)
-    return f"$(v_temp0) <= {cooled_K(stage):.12g} && $(v_chot) <= {hot:.12g}"
+    hot = stage.end_K * (1.1 if stage.slices else 1.0) + fall
+    return f"$(v_temp0) <= {stage.end_K + fall:.12g} && $(v_chot) <= {hot:.12g}"

@@ -101,7 +101,9 @@ def _run(
     for numbers in alike.values():
         first = numbers[0]
         write_data(structures[first][orders[first]], directory / f"{first}.data", potential.elements)
-        lines += _first_lines(first, potential)
+        # the box of the first cell may then take any shape
+        lines += [*cell_lines(first), "change_box all triclinic", *pair_lines(potential, "extrapolation")]
+        lines.append("fix gamma all pair 1 pace/extrapolation gamma 1")
         for number in numbers:
             # each is a step of its own: fix pair evaluates once a step
             _write_cell(structures[number][orders[number]], directory / f"{number}.lammpstrj", number)
@@ -126,12 +128,6 @@ def _run(
             "all grades are 0", "update LAMMPS: releases before November 2023 give none; see gst doctor", "bad_input"
         )
     return found
-
-
-def _first_lines(number: int, potential: PotentialFiles) -> list[str]:
-    """Read the potential and a cell, whose box may then take any shape."""
-    pair = pair_lines(potential, "extrapolation")
-    return [*cell_lines(number), "change_box all triclinic", *pair, "fix gamma all pair 1 pace/extrapolation gamma 1"]
 
 
 def _write_cell(atoms: Atoms, path: Path, step: int) -> None:

@@ -12,7 +12,6 @@ from gst_jobflow.structures.material import VACANCY, Material, default_material
 from gst_jobflow.structures.trigonal import TrigonalPhase, unit_cell
 
 Repeat = tuple[int, int, int]
-_THIRD, _TWO_THIRDS = 1 / 3, 2 / 3
 
 
 def rocksalt_counts(formula: str, repeat: Repeat, material: Material | None = None) -> dict[str, int]:
@@ -185,7 +184,7 @@ def trigonal_primitive(compound: str, repeat: Repeat, material: Material | None 
     check_centred(compound, material)
     _checked_repeat(repeat)
     atoms = trigonal(compound, (1, 1, 1), orthogonal=False, material=material)
-    atoms.set_cell(np.array([[1, 0, 0], [0, 1, 0], [_TWO_THIRDS, _THIRD, _THIRD]]) @ atoms.cell.array)
+    atoms.set_cell(np.array([[1, 0, 0], [0, 1, 0], [2 / 3, 1 / 3, 1 / 3]]) @ atoms.cell.array)
     atoms.wrap(eps=1e-6)
     get_duplicate_atoms(atoms, cutoff=0.1, delete=True)
     return atoms.repeat([int(n) for n in repeat])
