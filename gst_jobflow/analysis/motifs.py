@@ -124,12 +124,10 @@ def motifs(
     anions: tuple[str, ...] = ("Te",),
     largest_ring: int = LARGEST_RING,
 ) -> Motifs:
-    """Return the local structure of a configuration.
+    """Return the local structure of a configuration; images along periodic axes count.
 
     Parameters
     ----------
-    atoms
-        Configuration; images along periodic axes count.
     cutoffs_A
         Longest bond by pair of elements in alphabetical order, e.g. from `first_minima`; NaN for pairs without
         bonds.

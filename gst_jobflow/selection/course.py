@@ -14,7 +14,7 @@ from gst_jobflow.documents import Trajectory
 from gst_jobflow.dynamics.deck import SERIES_FILE
 from gst_jobflow.dynamics.series import join_segments, read_series
 from gst_jobflow.selection.decorrelation import FEWEST_VALUES, detrended, equilibrated, smooth, statistical_inefficiency
-from gst_jobflow.selection.frames import linked
+from gst_jobflow.selection.frames import fetched_files
 from gst_jobflow.store import Results
 
 ROUNDING_PS = 1e-6
@@ -140,7 +140,7 @@ def _evenly(course: Course) -> tuple[NDArray, NDArray]:
 
 def _written(results: Results, trajectory: Trajectory) -> Course | None:
     """Return the series that the segments of a LAMMPS run wrote; None if the files have none."""
-    with linked(results, [each for each in trajectory.files if each.name == SERIES_FILE]) as paths:
+    with fetched_files(results, [each for each in trajectory.files if each.name == SERIES_FILE]) as paths:
         tables = [table for table in map(read_series, paths) if len(table["step"])]
     if not tables:
         return None

@@ -207,7 +207,7 @@ def _damaged(step: int, problem: str) -> FoundStructure:
 
 
 @contextmanager
-def linked(results: Results, refs: Sequence[ArtifactRef]) -> Iterator[list[Path]]:
+def fetched_files(results: Results, refs: Sequence[ArtifactRef]) -> Iterator[list[Path]]:
     """Yield links to files, in folders of their own, since segments give theirs the same names."""
     with tempfile.TemporaryDirectory(prefix="gst_frames_") as name:
         folders = [Path(name) / str(place) for place in range(len(refs))]
@@ -218,7 +218,7 @@ def linked(results: Results, refs: Sequence[ArtifactRef]) -> Iterator[list[Path]
 
 def _frames(results: Results, dumps: Sequence[ArtifactRef], damaged: Damaged | None = None) -> Iterator[DumpFrame]:
     """Yield the frames of all segments in order; a later file replaces earlier ones from its first step on."""
-    with linked(results, dumps) as paths:
+    with fetched_files(results, dumps) as paths:
         ignored = None if damaged is None else lambda step, error: None
         firsts = [next((frame.step for frame in iter_frames(path, damaged=ignored)), None) for path in paths]
         pieces: list[tuple[Path, int | None]] = []
