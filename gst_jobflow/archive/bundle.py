@@ -42,15 +42,7 @@ _BATCH = 500
 
 @dataclass
 class BundlePlan:
-    """What a bundle would hold.
-
-    Attributes
-    ----------
-    documents, size_bytes
-        By collection: how many, and their bytes in the database.
-    files
-        Files that the bundle would hold and leave out.
-    """
+    """What a bundle would hold: documents and their bytes in the database by collection, files, and those left out."""
 
     documents: dict[str, int] = field(default_factory=dict)
     size_bytes: dict[str, int] = field(default_factory=dict)

@@ -92,14 +92,7 @@ def import_bundle(
     Nothing in the database is lost: immutable documents stay, structures gain tags, a converged label replaces a failed
     one, and a study, cycle or attempt is replaced by a later state. Repeating an interrupted import completes it.
 
-    Parameters
-    ----------
-    results
-        The project's results; None only with `dry_run`.
-    path
-        Folder or tar.
-    dry_run
-        Verify the bundle and all its documents, write nothing.
+    With `dry_run`, for which `results` may be None, verify the bundle and all its documents and write nothing.
 
     Raises
     ------
@@ -188,14 +181,12 @@ class _Import:
 
     def files(self, results: Results) -> None:
         """Put all files into the artifact store."""
-        done = 0
+        found = self.report.files
         for name, content in self.bundle.members():
             if digest := hash_in_name(name):
-                new = self.bundle.put_file(results.artifacts, digest, content)
-                self.report.files["new" if new else "known"] += 1
-                done += 1
+                found["new" if self.bundle.put_file(results.artifacts, digest, content) else "known"] += 1
                 if self.progress:
-                    self.progress("files", done, self.manifest.files.count)
+                    self.progress("files", sum(found.values()), self.manifest.files.count)
 
     def documents(self) -> None:
         """Import the documents collection by collection, whatever the order in the archive."""

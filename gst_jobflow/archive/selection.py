@@ -30,22 +30,11 @@ def is_licensed(name: str) -> bool:
 
 
 class Selection(IdTable):
-    """The documents and files of a bundle.
-
-    Parameters
-    ----------
-    results
-        The database that holds them.
-    everything
-        Select all documents of the database, without a table of their ids.
-    """
+    """The documents and files of a bundle; `everything` selects all of the database, without a table of ids."""
 
     def __init__(self, results: Results, *, everything: bool = False) -> None:
         super().__init__()
         self.results, self.everything = results, everything
-
-    def __enter__(self) -> Selection:
-        return self
 
     def n_documents(self, name: str) -> int:
         """Count the selected documents of a collection."""

@@ -82,16 +82,9 @@ class Resources(StrictModel):
 
 
 def request_resources(flow: Flow | Job, resources: Resources, category: str | None = None) -> None:
-    """Make jobs of `flow` request `resources`; these win over the settings of their category.
+    """Make jobs of a flow, before submission, request resources, which win over the settings of their category.
 
-    Parameters
-    ----------
-    flow
-        A flow or job before submission.
-    resources
-        The resources.
-    category
-        Only jobs of this category; None: all.
+    Only jobs of the given category do; None: all.
     """
     for job in _jobs(flow):
         if category not in (None, category_of(job)):
@@ -114,7 +107,7 @@ def request_by_category(flow: Flow | Job, asked: dict[str | None, Resources]) ->
         request_resources(flow, asked[category], category)
 
 
-def parse_asked(assignments: Sequence[str], option: str = "--ask") -> dict[str | None, Resources]:
+def parse_asked(assignments: Sequence[str]) -> dict[str | None, Resources]:
     """Parse `["nodes=8", "md.walltime=24:00:00"]` into resources by category.
 
     Raises
@@ -127,8 +120,8 @@ def parse_asked(assignments: Sequence[str], option: str = "--ask") -> dict[str |
         key, sign, value = assignment.partition("=")
         category, dot, name = key.rpartition(".")
         if not sign or not name:
-            raise InputError(f"{option} {assignment}: not KEY=VALUE", f"for example {option} md.nodes=4")
+            raise InputError(f"--ask {assignment}: not KEY=VALUE", "for example --ask md.nodes=4")
         if dot and category not in CATEGORIES:
-            raise InputError(f"{option} {assignment}: no category '{category}'", nearest(category, CATEGORIES))
+            raise InputError(f"--ask {assignment}: no category '{category}'", nearest(category, CATEGORIES))
         values.setdefault(category or None, {})[name] = value
-    return {category: checked(Resources, asked, option) for category, asked in values.items()}
+    return {category: checked(Resources, asked, "--ask") for category, asked in values.items()}

@@ -30,8 +30,6 @@ class SegmentFolder:
 
     Attributes
     ----------
-    directory
-        Its folder.
     first_step, last_step
         Step of the state that it started from, and the last step that no later segment repeats.
     wall_s

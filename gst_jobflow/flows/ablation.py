@@ -25,7 +25,7 @@ from gst_jobflow.evaluation.speed import measure
 from gst_jobflow.fitting.config import FitConfig, without_default_exponents
 from gst_jobflow.fitting.maker import FitMaker
 from gst_jobflow.flows.robustness import RobustnessMaker
-from gst_jobflow.flows.study import close_study
+from gst_jobflow.flows.study import store_finished
 from gst_jobflow.hyperopt.space import config_of
 from gst_jobflow.store import Results
 from gst_jobflow.store.context import job_results
@@ -166,15 +166,7 @@ def collect_ablation(
 ) -> dict[str, Any]:
     """Check that the fits differ in what was varied only, time all potentials in turns, and store the study.
 
-    Returns
-    -------
-    dict
-        `study_id`, `table`.
-
-    Raises
-    ------
-    DataError
-        Two fits differ in more than what was varied.
+    Returns `study_id`, `table`, `page`; raises as `check_inputs`.
     """
     results = job_results()
     potentials = [results.get(Potential, row["potential_id"]) for row in rows]
@@ -183,16 +175,18 @@ def collect_ablation(
     melts = {row["potential_id"]: row for row in (robustness or {}).get("table", []) if row["composition"] == "all"}
     table = []
     for row, potential, speed in zip(rows, potentials, speeds, strict=True):
-        numbers = _numbers(potential) | _speed_columns(speed, speeds[0]) | _success(melts.get(potential.id))
+        numbers = _numbers(potential) | {"us_per_atom_step": speed}
+        numbers["relative_speed"] = speeds[0] / speed if speed and speeds[0] else None
+        if melt := melts.get(potential.id):
+            numbers |= {"success": melt["fraction"], "success_low": melt["low"], "success_high": melt["high"]}
         table.append({key: value for key, value in row.items() if key != "potential_id"} | numbers)
     members = [Member(collection="potentials", id=row["potential_id"], role="fit") for row in rows]
     datasets = {plan["dataset_id"], *(each.dataset_id for each in potentials if each.dataset_id)}
     members += [Member(collection="datasets", id=id, role="dataset") for id in sorted(datasets)]
     if robustness is not None:
         members.append(Member(collection="studies", id=robustness["study_id"], role="robustness"))
-    results.add(Study(id=study_id, name=name, kind="ablation", plan=plan, members=members, table=table))
-    close_study(results, study_id, {"state": "finished"})
-    return {"study_id": study_id, "table": table}
+    study = Study(id=study_id, name=name, kind="ablation", plan=plan, members=members, table=table)
+    return store_finished(results, study)
 
 
 def check_inputs(results: Results, potentials: Sequence[Potential], varied: Sequence[str]) -> None:
@@ -244,19 +238,6 @@ def _numbers(potential: Potential) -> dict[str, Any]:
     found["converged"] = potential.converged
     found["fit_min"] = potential.cost.wall_s / 60 if potential.cost else None
     return found
-
-
-def _speed_columns(speed: float | None, reference: float | None) -> dict[str, Any]:
-    relative = reference / speed if speed and reference else None
-    return {"us_per_atom_step": speed, "relative_speed": relative}
-
-
-def _success(melts: dict[str, Any] | None) -> dict[str, Any]:
-    return (
-        {}
-        if melts is None
-        else {"success": melts["fraction"], "success_low": melts["low"], "success_high": melts["high"]}
-    )
 
 
 def _speeds(results: Results, potentials: Sequence[Potential]) -> list[float | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from jobflow import Flow, Job
@@ -25,18 +25,14 @@ def estimate(flow: Flow | Job, project: Project, assumed: AssumedCosts | None = 
     Runs scale with atoms and steps, labels with a power of their atoms, fits with iterations, functions and atoms;
     relaxations are left out. Where nothing comparable was measured, they are as `assumed`, else None.
     """
-    return list(_costs(flow, project, assumed or AssumedCosts()))
-
-
-def _costs(flow: Flow | Job, project: Project, assumed: AssumedCosts) -> Iterator[ExpectedCost]:
-    results = Results.open(project)
+    results, costs = Results.open(project), []
     known: dict[Any, Any] = {}
     for job in jobs_of(flow):
         work = declared_work(job)
-        if work is None and category_of(job) not in ("fits", "md", "labels"):
-            continue
-        allotment = _allotment(job, project, results, known, assumed)
-        yield work.cost(allotment) if work else allotment.expected("", "this kind of job has no estimate")
+        if work is not None or category_of(job) in ("fits", "md", "labels"):
+            allotment = _allotment(job, project, results, known, assumed or AssumedCosts())
+            costs.append(work.cost(allotment) if work else allotment.expected("", "this kind of job has no estimate"))
+    return costs
 
 
 def check_budget(costs: list[ExpectedCost], budget_core_hours: float | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import math
 import shlex
 import tarfile
 import tempfile
@@ -47,7 +48,7 @@ from gst_jobflow.evaluation.scaling import (
     steps_for,
     timed_run,
 )
-from gst_jobflow.flows.study import close_study
+from gst_jobflow.flows.study import store_finished
 from gst_jobflow.store import Results
 from gst_jobflow.store.context import continuation, job_deadline, job_results, job_uuid, work_directory
 from gst_jobflow.store.work import Allotment, ExpectedCost
@@ -147,12 +148,7 @@ class LayoutMaker(Maker):
 
     @job
     def make(self, potential_ids: list[str], layout: Layout, before: Any = None) -> dict[str, Any]:
-        """Run them; a job that is killed or stopped by its walltime goes on with what is left.
-
-        Parameters
-        ----------
-        before
-            Output of the job that must have ended first.
+        """Run them after the job whose output is `before`; one that is killed or stopped by its walltime continues.
 
         Returns
         -------
@@ -238,7 +234,7 @@ class LayoutRunner:
         self, each: Contestant, repeat: tuple[int, int, int], name: str, base: TimedRun | None = None
     ) -> TimedRun | None:
         """Return a run, from its file if it has ended before; None if the job has no time for it."""
-        n_atoms = len(self.cell) * repeat[0] * repeat[1] * repeat[2]
+        n_atoms = len(self.cell) * math.prod(repeat)
         folder = self.directory / each.folder / f"{n_atoms}-{name}"
         note = json.loads((folder / _RUN_FILE).read_text()) if (folder / _RUN_FILE).exists() else {}
         n_steps = steps_for(self.plan, base, n_atoms) if base else BASE_STEPS
@@ -296,7 +292,6 @@ class LayoutRunner:
         rows = []
         for asked, n_atoms in zip(sorted(self.plan.n_atoms), self.plan.sizes(self.layout), strict=True):
             runs = found.get((each.folder, asked), [base] if base and base.failure_class else [])
-            repeat = block_repeat(n_atoms, len(self.cell))
             head = {
                 "mode": self.plan.mode,
                 "potential": each.name,
@@ -305,7 +300,7 @@ class LayoutRunner:
                 "nodes": self.layout.nodes,
                 "ranks": self.layout.ranks,
                 "asked_atoms": asked,
-                "n_atoms": len(self.cell) * repeat[0] * repeat[1] * repeat[2],
+                "n_atoms": len(self.cell) * math.prod(block_repeat(n_atoms, len(self.cell))),
             }
             assert base is not None  # without it, time was short
             rows.append(head | scaling_row(runs, base, self.layout))
@@ -442,13 +437,7 @@ def check_contestants(plan: ScalingPlan, potentials: list[Potential]) -> None:
 def collect_scaling(
     study_id: str, name: str, plan: ScalingPlan, potential_ids: list[str], parts: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Store the study of all layouts and write its page.
-
-    Returns
-    -------
-    dict
-        `study_id`, `table`, `page`.
-    """
+    """Store the study of all layouts and write its page; return `study_id`, `table`, `page`."""
     results = job_results()
     table = [row for part in parts for row in part["rows"]]
     table.sort(key=lambda row: (row["potential"], row["ranks"], row["n_atoms"]))
@@ -462,6 +451,4 @@ def collect_scaling(
         table=table,
         files=[ArtifactRef.model_validate(part["logs"]) for part in parts],
     )
-    results.add(study)
-    page = close_study(results, study_id, {"state": "finished"})
-    return {"study_id": study_id, "table": table, "page": str(page)}
+    return store_finished(results, study)

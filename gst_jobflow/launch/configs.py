@@ -121,9 +121,10 @@ def write_category_configs(project: Project) -> list[Path]:
     base = queue_base(project)
     for category in CATEGORIES:
         worker, adapter = category_files(project, category)
+        launch = f"{base['rocket_launch'].removesuffix(_ONE)} -w {shlex.quote(str(worker))}{_ONE}"
         for file, content in (
             (worker, {"name": f"{project.settings.profile}-{category}", "category": category, "query": "{}"}),
-            (adapter, _for_category(base, worker, resources(project, category))),
+            (adapter, {**base, **resources(project, category).queueadapter(), "rocket_launch": launch}),
         ):
             text = _DERIVED + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
             if _put(file, text):
@@ -165,11 +166,6 @@ def resources(project: Project, category: str) -> Resources:
     queue = project.settings.queue
     general = queue.every.over(profile[category].over(profile["every"]))
     return getattr(queue, category).over(general)
-
-
-def _for_category(base: dict[str, Any], worker: Path, wanted: Resources) -> dict[str, Any]:
-    command = base["rocket_launch"].removesuffix(_ONE)
-    return {**base, **wanted.queueadapter(), "rocket_launch": f"{command} -w {shlex.quote(str(worker))}{_ONE}"}
 
 
 def profile_folder(profile: str) -> Traversable:

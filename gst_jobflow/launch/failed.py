@@ -61,13 +61,7 @@ class _Failure:
 
 
 def find_reruns(results: Results, project: Project, failed: bool) -> list[Rerun]:
-    """Return the failed fireworks that may run again.
-
-    Parameters
-    ----------
-    failed
-        Include all failures, not only those whose cause passes by itself.
-    """
+    """Return the failed fireworks that may run again: those whose cause passes by itself or, with `failed`, all."""
     fizzled = list(results.database["fireworks"].find({"state": "FIZZLED"}))
     limits = _limits(project.settings.queue)
     if fizzled and all(has_room(folder) for folder in (project.runs_dir, project.artifacts_dir)):

@@ -36,8 +36,6 @@ class Results:
     ----------
     database
         The MongoDB database; None while it cannot be reached: then writing only spools, and reading raises.
-    artifacts
-        The files.
     spool_dir
         Where manifests are written: the launch directory of the job. None: write to the database only, as commands do,
         whose input is on disk already.

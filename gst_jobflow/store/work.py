@@ -27,10 +27,8 @@ class ExpectedCost:
 
     Attributes
     ----------
-    name
-        Name of the job.
     work
-        Its work in words.
+        In words.
     segments
         Runs that it needs within its walltime.
     basis

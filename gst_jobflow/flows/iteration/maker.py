@@ -52,7 +52,6 @@ class IterationFlow:
     """Workflow of one iteration, with the uuids of the jobs of each step."""
 
     flow: Flow
-    begin_uuid: str
     uuids: dict[str, list[str]] = field(default_factory=dict)
 
 
@@ -161,13 +160,13 @@ class _Builder:
         }  # fmt: skip
         end = end_iteration(self.study.id, self.number, parts)
         self._add("decide", end)
-        return IterationFlow(Flow(self.jobs, output=end.output, name=self.name), begin.uuid, self.steps)
+        return IterationFlow(Flow(self.jobs, output=end.output, name=self.name), self.steps)
 
     def _add(self, step: str, part: Job | Flow) -> None:
         if isinstance(part, Job):
             part.name = f"{self.name}: {part.name}"
         self.jobs.append(part)
-        self.steps.setdefault(step, []).extend(_uuids(part))
+        self.steps.setdefault(step, []).extend([part.uuid] if isinstance(part, Job) else part.job_uuids)
 
     def _candidates(self, begin: Job) -> list[Any]:
         outputs = []
@@ -208,7 +207,8 @@ class _Builder:
             declare_work(upfit, FitWork(fit))
             self._add("fit", upfit)
             return upfit.output["potential_id"], None
-        config = FitConfig.model_validate(self.study.plan.get("fit_config") or self._config())
+        held = self.study.plan.get("fit_config")
+        config = FitConfig.model_validate(held) if held else self.plan.fit.config(self.plan.all_elements)
         maker = FitFlowMaker(
             potential_name=self.name, config=config, first_guess=settings.first_guess,
             upfit_kappa=settings.upfit_kappa, ensemble=settings.ensemble, tags=self.tags,
@@ -219,9 +219,6 @@ class _Builder:
             return flow.output["potential_id"], None
         stages = (len(flow.jobs) - 1) // settings.ensemble
         return flow.jobs[stages - 1].output["potential_id"], flow.output["force_spread_meV_per_A"]
-
-    def _config(self) -> dict[str, Any]:
-        return self.plan.fit.config(self.plan.all_elements).model_dump()
 
     def _robustness(self, potential_id: Any) -> Any:
         if self.plan.robustness is None:
@@ -244,10 +241,6 @@ class _Builder:
         return graded.output
 
 
-def _uuids(part: Job | Flow) -> list[str]:
-    return [part.uuid] if isinstance(part, Job) else [uuid for each in part.jobs for uuid in _uuids(each)]
-
-
 @job(name="begin")
 def begin_iteration(study_id: str, number: int) -> dict[str, Any]:
     """Mark an iteration as running; return what it builds on: `potential_id`, `dataset_id`, `robustness_id`."""
@@ -256,10 +249,7 @@ def begin_iteration(study_id: str, number: int) -> dict[str, Any]:
     place = number - study.plan["first"]
     values = {"state": "running", f"table.{place}.state": "running"}
     results.update("studies", study_id, values, {f"table.{place}.state": "finished"})
-    if place == 0:
-        begin = study.plan["begin"]
-        return {key: begin.get(key) for key in ("potential_id", "dataset_id", "robustness_id")}
-    before = study.table[place - 1]
+    before = study.table[place - 1] if place else study.plan["begin"]
     return {key: before.get(key) for key in ("potential_id", "dataset_id", "robustness_id")}
 
 
@@ -310,12 +300,7 @@ def _counts(source: Source, found: Sequence[Structure], kept: Sequence[Structure
 def grow_dataset(
     study_id: str, number: int, before: dict[str, Any], labels: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Make the dataset of an iteration: the labels of the one before and the new ones.
-
-    Returns
-    -------
-    dict
-        `dataset_id`, `counts`.
+    """Make the dataset of an iteration from the labels of the one before and new ones; return `dataset_id`, `counts`.
 
     Raises
     ------
