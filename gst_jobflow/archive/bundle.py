@@ -50,13 +50,7 @@ class BundlePlan:
 
 
 def kind_of_target(target: Path) -> str:
-    """Return `folder`, `tar` or `tar.gz`, according to the name.
-
-    Raises
-    ------
-    InputError
-        It ends like another kind of archive or file.
-    """
+    """Return `folder`, `tar` or `tar.gz`, according to the name; InputError for other kinds of archives or files."""
     for ending, kind in ((".tar", "tar"), (".tar.gz", "tar.gz"), (".tgz", "tar.gz")):
         if target.name.endswith(ending):
             return kind

@@ -50,16 +50,9 @@ class CollectionReport:
 
 @dataclass
 class BundleReport:
-    """What an import of a bundle did.
+    """What an import of a bundle did, with the reasons why documents were refused, up to a thousand.
 
-    Attributes
-    ----------
-    files
-        New and known before.
-    n_problems, problems
-        How many documents were refused, and why for the first thousand.
-    notes
-        Mutable documents that differ although neither is newer: those of the database stay.
+    `notes` name mutable documents that differ although neither is newer: those of the database stay.
     """
 
     dry_run: bool = False

@@ -41,13 +41,7 @@ class Selection(IdTable):
         return self.results.database[name].estimated_document_count() if self.everything else self.count(name)
 
     def documents(self, name: str, fields: Iterable[str] = ()) -> Iterator[dict[str, Any]]:
-        """Yield the selected documents, or some fields of them, in the order of their ids.
-
-        Raises
-        ------
-        DataError
-            One does not exist.
-        """
+        """Yield the selected documents, or some of their fields, in the order of ids; DataError if one is missing."""
         stored, shown = self.results.database[name], dict.fromkeys(fields, 1) or None
         if self.everything:
             yield from stored.find({}, shown).sort("_id", 1)

@@ -32,8 +32,6 @@ class SegmentFolder:
     ----------
     first_step, last_step
         Step of the state that it started from, and the last step that no later segment repeats.
-    wall_s
-        Wall time in s.
     host
         Where it ran; empty if it was killed before that was noted.
     """

@@ -43,7 +43,7 @@ class AblationMaker(Maker):
     Attributes
     ----------
     study_name
-        Name of the study, with which names of potentials begin.
+        Also the beginning of the names of potentials.
     config
         Settings that all fits share.
     vary
@@ -134,14 +134,9 @@ class AblationMaker(Maker):
 
 
 def values_of_fits(axes: Mapping[str, Sequence[Any]], one_at_a_time: bool = False) -> list[dict[str, Any]]:
-    """Return the values of each fit by name of what varies.
+    """Return the values of each fit by name of what varies; the first value on each axis is that of the first fit.
 
-    Parameters
-    ----------
-    axes
-        Values by name. The first of each are those of the first fit.
-    one_at_a_time
-        Change one of them in each further fit; otherwise every combination is a fit.
+    With `one_at_a_time`, each further fit changes one of them; otherwise every combination is a fit.
 
     Raises
     ------
@@ -190,15 +185,11 @@ def collect_ablation(
 
 
 def check_inputs(results: Results, potentials: Sequence[Potential], varied: Sequence[str]) -> None:
-    """Refuse potentials that differ in more than what was varied: their table would not say what each value is worth.
+    """Refuse potentials that differ in more than what was varied (DataError): their table would not say what a value is
+    worth.
 
     Settings, test set, reference energies, weights, method, and, unless `RANDOM_SHARE` is varied, training set are
     compared.
-
-    Raises
-    ------
-    DataError
-        Two differ in something else; it is named.
     """
     data = {id: _data_inputs(results, id) for id in {potential.dataset_id or "" for potential in potentials}}
     # default exponents follow the number of densities

@@ -54,16 +54,12 @@ _FINAL_FAILURES = ("not_converged",)
 
 
 class AimdSpec(StrictModel):
-    """Specification of a run.
+    """Specification of a run: temperatures in order, where a ramp consists of parts at constant temperature.
 
     Attributes
     ----------
-    stages
-        Temperatures in order. A ramp consists of parts at constant temperature.
     dynamics
         Scheme by which electrons follow the atoms.
-    timestep_fs
-        Integration step.
     every
         Steps between stored frames.
     ramp_step_K
@@ -85,13 +81,7 @@ class AimdSpec(StrictModel):
         return self
 
     def parts(self) -> list[tuple[float, int]]:
-        """Return (temperature in K, steps) of each part.
-
-        Raises
-        ------
-        InputError
-            A stage does not last a whole number of steps.
-        """
+        """Return (temperature in K, steps) of each part; InputError if a stage lasts no whole number of steps."""
         parts: list[tuple[float, int]] = []
         for stage in self.stages:
             steps = steps_in(stage.duration_ps, self.timestep_fs, f"{stage.kind} duration_ps")

@@ -36,13 +36,7 @@ def estimate(flow: Flow | Job, project: Project, assumed: AssumedCosts | None = 
 
 
 def check_budget(costs: list[ExpectedCost], budget_core_hours: float | None) -> None:
-    """Refuse what costs more than the budget.
-
-    Raises
-    ------
-    InputError
-        It does, or the cost is unknown.
-    """
+    """Refuse what costs more than the budget, or an unknown amount (InputError)."""
     check_total([(f"{cost.name} is unknown ({cost.basis})", cost.core_hours) for cost in costs], budget_core_hours)
 
 

@@ -290,13 +290,7 @@ def _row(
 
 
 def check_potentials(plan: RobustnessPlan, potentials: list[Potential]) -> None:
-    """Refuse potentials that cannot run the plan.
-
-    Raises
-    ------
-    InputError
-        One lacks an element of the compositions, or an active set that `halt_gamma` needs.
-    """
+    """Refuse potentials that lack an element of the plan, or an active set that `halt_gamma` needs (InputError)."""
     for each in potentials:
         check_knows_elements(each, plan.elements, "choose --compositions of its elements")
         if plan.halt_gamma:

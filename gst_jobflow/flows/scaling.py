@@ -150,10 +150,7 @@ class LayoutMaker(Maker):
     def make(self, potential_ids: list[str], layout: Layout, before: Any = None) -> dict[str, Any]:
         """Run them after the job whose output is `before`; one that is killed or stopped by its walltime continues.
 
-        Returns
-        -------
-        dict
-            `rows`, the points of this layout; `logs`, an archive of all runs with input, log and numbers; `done`.
+        Returns `rows`, the points of this layout; `logs`, an archive of all runs with input, log and numbers; `done`.
         """
         results, settings = job_results(), find_project().settings
         layout = Layout.model_validate(layout)
@@ -319,13 +316,7 @@ class LayoutRunner:
 def contestants(
     results: Results, plan: ScalingPlan, potential_ids: list[str], engine: LammpsEngine, directory: Path
 ) -> list[Contestant]:
-    """Return all that a study measures, with the files of potentials linked into `directory`.
-
-    Raises
-    ------
-    InputError
-        LAMMPS lacks a pair style.
-    """
+    """Return all that a study measures, with files of potentials linked into `directory`; raises as `check_styles`."""
     potentials = [results.get(Potential, id) for id in potential_ids]
     check_styles(plan, potentials, engine)
     found = []
@@ -352,13 +343,7 @@ def _lines_of(results: Results, potential: Potential, engine: LammpsEngine, fold
 
 
 def check_styles(plan: ScalingPlan, potentials: list[Potential], engine: LammpsEngine) -> None:
-    """Refuse a plan whose GRACE/FS potentials or pair styles LAMMPS cannot run.
-
-    Raises
-    ------
-    InputError
-        LAMMPS lacks a pair style.
-    """
+    """Refuse a plan whose GRACE/FS potentials or pair styles LAMMPS cannot run (InputError)."""
     needed = [(each.name, GRACE_STYLE) for each in potentials if each.kind == "grace/fs"]
     needed += [(pair.name, style) for pair in plan.pair_styles for style in pair.styles]
     for name, style in needed:
@@ -372,14 +357,9 @@ def check_styles(plan: ScalingPlan, potentials: list[Potential], engine: LammpsE
 
 
 def check_pair_lines(plan: ScalingPlan, engine: LammpsEngine | None) -> None:
-    """Refuse pair styles whose lines LAMMPS does not accept, found by runs without a step.
+    """Refuse pair styles whose lines LAMMPS does not accept, found by runs without a step (InputError).
 
     Without an engine, as where only the jobs of a queue can run LAMMPS, refuse lines that name a missing file.
-
-    Raises
-    ------
-    InputError
-        A line is refused; it names the file or what LAMMPS says.
     """
     cell = block(plan.composition, plan.material)
     for pair in plan.pair_styles:
@@ -411,13 +391,7 @@ def _refusal(pair: PairLines, cell: Atoms, engine: LammpsEngine) -> str:
 
 
 def check_contestants(plan: ScalingPlan, potentials: list[Potential]) -> None:
-    """Refuse potentials that cannot run the plan.
-
-    Raises
-    ------
-    InputError
-        There is none, two have one name, or one lacks an element of the cell.
-    """
+    """Refuse to compare nothing, potentials of one name, and those that lack an element of the cell (InputError)."""
     elements = sorted(parse_formula(plan.composition))
     for each in potentials:
         check_knows_elements(each, elements, "choose a --composition of its elements")

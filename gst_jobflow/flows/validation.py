@@ -50,13 +50,7 @@ class ValidationMaker(Maker):
     plan: ValidationPlan = field(default_factory=ValidationPlan)
 
     def make(self, potential_ids: list[str], references: dict[str, ReferenceFrames]) -> Flow:
-        """Flow of the melt-quenches, and of the job that compares them.
-
-        Raises
-        ------
-        InputError
-            A start cannot be made.
-        """
+        """Flow of the melt-quenches, and of the job that compares them; InputError if a start cannot be made."""
         jobs: list[Job] = []
         rows = []
         for formula, reference in references.items():

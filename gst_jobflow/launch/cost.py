@@ -36,16 +36,8 @@ _HOSTS = "spec._tasks.job.hosts"
 class CostNode:
     """A document, or a group of one collection, with what its own jobs cost and the parts that it rests on.
 
-    Attributes
-    ----------
-    what
-        In words.
-    jobs
-        Uuids of the jobs that count here; a job counts where the tree first needs it.
-    spent
-        Cost of these jobs.
-    without_attempt
-        Documents of a kind that jobs make, of whose making this database has no attempt (imported ones).
+    A job counts where the tree first needs it. `without_attempt` counts documents of a kind that jobs make, of whose
+    making this database has no attempt (imported ones).
     """
 
     what: str
@@ -74,15 +66,10 @@ class CostNode:
 
 
 def cost_of(results: Results, text: str, collection: str | None = None) -> CostNode:
-    """Return the tree of what a document cost; see :func:`gst_jobflow.store.lookup.locate` for `text`.
+    """Return the tree of what a document cost; `text` and errors are as in :func:`gst_jobflow.store.lookup.locate`.
 
     An attempt stands for its job alone. A document's parts are what it was made from: the runs of a cycle and its
     potential; the dataset of a potential; the labels of a dataset; the runs from which labelled structures came.
-
-    Raises
-    ------
-    InputError
-        There is no such document, or several.
     """
     name, id = locate(results.database, text, *([collection] if collection else []))
     if name == "attempts":

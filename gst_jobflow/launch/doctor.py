@@ -141,13 +141,7 @@ class CheckContext:
         return CLUSTERS[0] if has_queue(self.profile) else LAPTOP
 
     def material(self) -> Material:
-        """Return the material of the project, else Ge-Sb-Te.
-
-        Raises
-        ------
-        InputError
-            Its file, a value, or a setting of label backends does not fit.
-        """
+        """Return the material of the project, else Ge-Sb-Te; InputError if it or its label settings do not fit."""
         found = default_material() if self.project is None else material_of(self.project)
         check_labels(found)
         return found

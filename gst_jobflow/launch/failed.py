@@ -32,14 +32,9 @@ _WHAT_PASSED = {
 
 @dataclass(frozen=True)
 class Rerun:
-    """A failed firework that may run again.
+    """A failed firework that may run again, with the memory to request now if it ran out of memory.
 
-    Attributes
-    ----------
-    memory
-        Memory to request now, if it ran out of memory.
-    unseen
-        Attempt to record first, if the job failed before it could record one.
+    `unseen` is the attempt to record first, if the job failed before it could record one.
     """
 
     fw_id: int

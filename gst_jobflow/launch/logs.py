@@ -23,13 +23,7 @@ class Log:
 
 
 def attempts_of(database: Database, fw_id: int) -> list[dict[str, Any]]:
-    """Return the attempts of a firework, oldest first.
-
-    Raises
-    ------
-    InputError
-        The firework does not exist or has not started.
-    """
+    """Return the attempts of a firework, oldest first; InputError if it does not exist or has not started."""
     firework = database["fireworks"].find_one({"fw_id": fw_id}, {"state": 1})
     if firework is None:
         raise InputError(f"there is no job {fw_id}", "gst status shows ids; lpad get_fws lists all")

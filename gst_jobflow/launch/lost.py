@@ -45,16 +45,9 @@ class CutPoint(Enum):
 
 @dataclass(frozen=True)
 class Lost:
-    """A firework that was cut off.
+    """A firework that was cut off, with its SLURM job.
 
-    Attributes
-    ----------
-    attempt_id
-        The attempt in state running; only for `CutPoint.ATTEMPT`.
-    launch_id
-        The launch without an attempt, if any.
-    job_id
-        The SLURM job.
+    `attempt_id` is the attempt in state running, for `CutPoint.ATTEMPT` only; `launch_id` a launch without an attempt.
     """
 
     fw_id: int

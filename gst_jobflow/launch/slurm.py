@@ -84,15 +84,7 @@ def available() -> bool:
 
 
 def my_jobs() -> dict[str, QueueJob]:
-    """Return waiting, running and recently ended jobs of this user by id.
-
-    Raises
-    ------
-    MissingProgramError
-        `squeue` is missing.
-    RunError
-        SLURM does not answer.
-    """
+    """Return waiting, running and recently ended jobs of this user by id; raises as `ask_slurm`."""
     command = ["squeue", "-h", "-a", "-t", "all", "-u", str(os.getuid()), "-o", "|".join(_FIELDS)]
     jobs = (_of_line(line) for line in ask_slurm(command).splitlines() if line.count("|") >= len(_FIELDS) - 1)
     return {job.id: job for job in jobs}
@@ -143,13 +135,7 @@ def _number(text: str) -> float:
 
 
 def scancel(ids: Iterable[str]) -> None:
-    """Cancel jobs.
-
-    Raises
-    ------
-    RunError
-        SLURM refuses.
-    """
+    """Cancel jobs; raises as `ask_slurm`."""
     if words := list(ids):
         ask_slurm(["scancel", *words])
 

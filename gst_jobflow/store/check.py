@@ -50,14 +50,9 @@ class Finding:
 
 
 def check(project: Project, *, deep: bool = False) -> Iterator[Finding]:
-    """Find what is wrong with a project's database and files.
+    """Find what is wrong with a project's database and files; raises as `connect`.
 
     With `deep`, also hash every file, and validate every document against the server's schema and its model.
-
-    Raises
-    ------
-    DatabaseError
-        The database cannot be reached.
     """
     database = connect(project, any_version=True)
     artifacts = ArtifactStore(project.artifacts_dir)

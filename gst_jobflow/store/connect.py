@@ -31,10 +31,7 @@ JOB_STORE_COLLECTION = "outputs"
 def connect(project: Project, *, any_version: bool = False) -> Database:
     """Connect to the project's database and check its version; times are read with their zone (UTC).
 
-    Parameters
-    ----------
-    any_version
-        Accept another schema version, as preparing, checking, saving and restoring do.
+    With `any_version`, accept another schema version, as preparing, checking, saving and restoring do.
 
     Raises
     ------

@@ -60,13 +60,7 @@ class Results:
 
     @property
     def database(self) -> Database:
-        """The MongoDB database.
-
-        Raises
-        ------
-        DatabaseError
-            It could not be reached when this was opened.
-        """
+        """The MongoDB database; DatabaseError if it could not be reached when this was opened."""
         if self._database is None:
             raise DatabaseError("the results database cannot be reached", "gst db status")
         return self._database
@@ -153,14 +147,9 @@ class Results:
     def put_labels(
         self, labels: Sequence[Label | EncodedLabel], *, expect_new: bool = False
     ) -> tuple[int, dict[int, DataError]]:
-        """Write labels as one batch, to disk first; see `write.write_labels` for rules and result.
+        """Write labels as one batch, to disk first; rules and result as in `write.write_labels`, errors as in `add_many`.
 
         Labels that only reached the disk are not counted.
-
-        Raises
-        ------
-        DatabaseError
-            The server refused a label, or went away and nothing is spooled.
         """
         spooled = self._spool(manifest.Insert(_spoolable(label)) for label in labels)
         if spooled and self._database is None:
@@ -172,26 +161,14 @@ class Results:
             return 0, {}
 
     def get(self, model: type[DocumentT], id: str) -> DocumentT:
-        """Read one document.
-
-        Raises
-        ------
-        DataError
-            It does not exist.
-        """
+        """Read one document; DataError if it does not exist."""
         found = self.database[model.collection].find_one({"_id": id})
         if found is None:
             raise DataError(f"no document '{id}' in {model.collection}", f"gst query {model.collection} lists them")
         return model.model_validate(found)
 
     def get_many(self, model: type[DocumentT], ids: Sequence[str]) -> Iterator[DocumentT]:
-        """Read documents in the order of `ids`.
-
-        Raises
-        ------
-        DataError
-            One does not exist.
-        """
+        """Read documents in the order of `ids`; raises as `get`."""
         for start in range(0, len(ids), _BATCH):
             part = list(ids[start : start + _BATCH])
             found = {doc["_id"]: doc for doc in self.database[model.collection].find({"_id": {"$in": part}})}
@@ -227,12 +204,6 @@ def public(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def model_of(name: str) -> type[Document]:
-    """Return the document model of a collection.
-
-    Raises
-    ------
-    InputError
-        There is no such collection.
-    """
+    """Return the document model of a collection; InputError if there is none."""
     check_known("no collection", name, DOCUMENTS)
     return DOCUMENTS[name]

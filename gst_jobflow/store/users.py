@@ -65,16 +65,7 @@ def uri_path(project: Project, name: str) -> Path:
 
 
 def add_user(project: Project, name: str, role: str, file: Path | None = None) -> Path:
-    """Create an account with a random password; return the file with its URI.
-
-    Parameters
-    ----------
-    name
-        Letters, digits, '.', '_' and '-'.
-    role
-        One of `ROLES`.
-    file
-        The file for its URI; None: `.gst/users/NAME.uri`.
+    """Create an account with a random password; return the file with its URI, by default `.gst/users/NAME.uri`.
 
     Raises
     ------

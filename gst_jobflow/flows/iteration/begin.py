@@ -36,10 +36,7 @@ def starting_point(
 ) -> tuple[int, dict[str, Any]]:
     """Return the number of the first iteration, and the ids of what it builds on.
 
-    Parameters
-    ----------
-    branch
-        `STUDY:N`, to go on after iteration N of another protocol; None: from the beginning.
+    With `branch`, `STUDY:N`, that is iteration N of another protocol.
 
     Raises
     ------
@@ -139,13 +136,7 @@ def _check_test_set(results: Results, plan: IterationPlan, first: int, begin: di
 
 
 def check_all(study: Study, backend: LabelBackend) -> None:
-    """Build every iteration and draw a cell of each source, to refuse now what would fail later.
-
-    Raises
-    ------
-    InputError
-        Something does not fit.
-    """
+    """Build every iteration and draw a cell of each source, to refuse now (InputError) what would fail later."""
     plan = iteration_plan(study)
     plan.dataset_spec(0, None, None, backend)
     for number in (row["iteration"] for row in study.table):

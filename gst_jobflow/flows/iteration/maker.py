@@ -86,13 +86,7 @@ def backend_for(plan: IterationPlan, project: Project) -> LabelBackend:
 
 
 def submit_iteration(project: Project, study: Study, number: int) -> str:
-    """Submit an iteration unless it is on the launchpad already; return a description.
-
-    Raises
-    ------
-    DataError
-        The labels would be of another method than those before.
-    """
+    """Submit an iteration unless it is on the launchpad already; return a description; raises as `iteration_flow`."""
     made = iteration_flow(study, number, backend_for(iteration_plan(study), project))
     metadata = {STUDY_KEY: study.id, "iteration": number}
     known = {f"metadata.{key}": value for key, value in metadata.items()}
@@ -107,13 +101,7 @@ def submit_iteration(project: Project, study: Study, number: int) -> str:
 
 
 def iteration_flow(study: Study, number: int, backend: LabelBackend) -> IterationFlow:
-    """Build the workflow of an iteration.
-
-    Raises
-    ------
-    DataError
-        The method of the backend is not that of the study.
-    """
+    """Build the workflow of an iteration; DataError if the method of the backend is not that of the study."""
     plan, fingerprint = iteration_plan(study), backend.method().fingerprint()
     if fingerprint != study.plan["fingerprint"]:
         raise DataError(
@@ -260,11 +248,8 @@ def choose_labels(
 ) -> dict[str, Any]:
     """Choose what is labelled among the candidates of each source.
 
-    Returns
-    -------
-    dict
-        `structure_ids`, the same in `chunks` for labelling jobs, and `by_source`: rows of source, composition, number
-        of candidates and of those chosen.
+    Returns `structure_ids`, the same in `chunks` for labelling jobs, and `by_source`: rows of source, composition,
+    number of candidates and of those chosen.
     """
     results = job_results()
     study = results.get(Study, study_id)
@@ -385,10 +370,7 @@ def grade_candidates(potential_id: str, candidates: Sequence[Sequence[str]], qua
 def end_iteration(study_id: str, number: int, parts: dict[str, Any]) -> dict[str, Any]:
     """Write the row of an iteration, judge it by the gate, and submit the next one or end the protocol.
 
-    Returns
-    -------
-    dict
-        `study_id`, `iteration`, `state`, `unmet`: conditions of the gate that are not met.
+    Returns `study_id`, `iteration`, `state`, `unmet`: conditions of the gate that are not met.
     """
     results, project = job_results(), find_project()
     study = results.get(Study, study_id)
