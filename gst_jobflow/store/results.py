@@ -147,9 +147,9 @@ class Results:
     def put_labels(
         self, labels: Sequence[Label | EncodedLabel], *, expect_new: bool = False
     ) -> tuple[int, dict[int, DataError]]:
-        """Write labels as one batch, to disk first; rules and result as in `write.write_labels`, errors as in `add_many`.
+        """Write labels as one batch, to disk first: by the rules of `write.write_labels`; raises as `add_many`.
 
-        Labels that only reached the disk are not counted.
+        The result is that of `write.write_labels`; labels that only reached the disk are not counted.
         """
         spooled = self._spool(manifest.Insert(_spoolable(label)) for label in labels)
         if spooled and self._database is None:
