@@ -201,17 +201,12 @@ def restore(
     """Restore a backup into the project's database and files, then migrate it to this version.
 
     With `force`, documents that the database holds are dropped; `confirm` is called with their number before, and
-    raises to stop.
+    raises to stop. Errors are those of `verify_backup`, before anything is changed.
 
     Raises
     ------
-    InputError
-        There is no such file.
-    DataError
-        The backup is damaged; nothing was changed.
     DatabaseError
-        The database holds documents, or the backup is of a newer schema version (nothing was changed); or counts
-        disagree afterwards.
+        The database holds documents (nothing was changed), or counts disagree afterwards.
     """
     manifest = verify_backup(file)
     database = connect(project, any_version=True)

@@ -83,18 +83,15 @@ def import_bundle(
     """Verify a bundle, then import its files and its documents, each after those it names.
 
     Nothing in the database is lost: immutable documents stay, structures gain tags, a converged label replaces a failed
-    one, and a study, cycle or attempt is replaced by a later state. Repeating an interrupted import completes it.
-
-    With `dry_run`, for which `results` may be None, verify the bundle and all its documents and write nothing.
+    one, and a study, cycle or attempt is replaced by a later state. Repeating an interrupted import completes it. With
+    `dry_run`, for which `results` may be None, verify the bundle and all its documents and write nothing.
 
     Raises
     ------
     InputError
         There is no such bundle.
-    DataError
-        It is damaged, of a later format, or holds something that is no document.
-    DatabaseError
-        It is of a newer schema version, or the server went away.
+    DataError, DatabaseError
+        As `verify_bundle`, before anything is written; or the server went away.
     """
     if results is None and not dry_run:
         raise ValueError("only a dry run needs no results")

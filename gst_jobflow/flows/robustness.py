@@ -162,13 +162,7 @@ class MeltRunner:
     files: dict[str, PotentialFiles] = field(default_factory=dict)
 
     def run(self, melts: list[Melt]) -> bool:
-        """Run what is missing; False if time was short, so that some are left.
-
-        Raises
-        ------
-        RunError
-            LAMMPS was killed or could not run, which says nothing about a potential.
-        """
+        """Run what is missing; False if time was short, so that some are left; raises as `run_side_by_side`."""
         known = _stored(self.results, self.study_id)
         self.outcomes.update(known[melt] for melt in melts if melt in known)
         waiting = [melt for melt in melts if melt not in known]

@@ -519,9 +519,8 @@ def _not_zero(text: str, style: str) -> None:
 
 def _potcar(root: Path, name: str) -> bool:
     folder = root / "POT_GGA_PAW_PBE_54"
-    flat = (folder / f"POTCAR.{name}{end}" for end in ("", ".gz", ".bz2", ".Z"))
-    nested = (folder / name / f"POTCAR{end}" for end in ("", ".gz", ".bz2", ".Z"))
-    return any(file.is_file() for file in (*flat, *nested))
+    places = (folder / f"POTCAR.{name}", folder / name / "POTCAR")
+    return any(Path(f"{place}{end}").is_file() for place in places for end in ("", ".gz", ".bz2", ".Z"))
 
 
 def _version(package: str) -> str:

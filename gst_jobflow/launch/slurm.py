@@ -153,17 +153,10 @@ def _time(text: str) -> datetime | None:
 
 
 def sbatch(*arguments: str, folder: Path | None = None) -> str:
-    """Run sbatch and return what it printed.
+    """Run sbatch and return what it printed; raises as `ask_slurm`, and RunError if SLURM refuses the job.
 
     SLURM stores the environment of a job. So the URI of the database, which holds a password, stays out if the job can
     read it from the project's private file.
-
-    Raises
-    ------
-    MissingProgramError
-        `sbatch` is missing.
-    RunError
-        SLURM refuses the job or does not answer.
     """
     environment = dict(os.environ)
     project = environment.get(PROJECT_VARIABLE)

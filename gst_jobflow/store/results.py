@@ -169,10 +169,9 @@ class Results:
 
     def get_many(self, model: type[DocumentT], ids: Sequence[str]) -> Iterator[DocumentT]:
         """Read documents in the order of `ids`; raises as `get`."""
-        for start in range(0, len(ids), _BATCH):
-            part = list(ids[start : start + _BATCH])
-            found = {doc["_id"]: doc for doc in self.database[model.collection].find({"_id": {"$in": part}})}
-            for id in part:
+        for batch in batches(ids, _BATCH):
+            found = {doc["_id"]: doc for doc in self.database[model.collection].find({"_id": {"$in": batch}})}
+            for id in batch:
                 if id not in found:
                     raise DataError(f"no document '{id}' in {model.collection}")
                 yield model.model_validate(found[id])
