@@ -197,7 +197,7 @@ class LayoutRunner:
         self.cut = False
 
     def run(self, potential_ids: list[str]) -> list[dict[str, Any]] | None:
-        """Return the rows of all points, None if time was short; RunError unless LAMMPS failed for lack of memory only."""
+        """Return the rows of all points, None if time was short; failures but for lack of memory are a RunError."""
         those = contestants(self.results, self.plan, potential_ids, self.engine, self.directory)
         bases = {each.folder: self._run(each, base_repeat(self.layout.ranks), "base") for each in those}
         found: dict[tuple[str, int], list[TimedRun]] = {}
