@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
@@ -86,19 +86,16 @@ def request_resources(flow: Flow | Job, resources: Resources, category: str | No
 
     Only jobs of the given category do; None: all.
     """
-    for job in _jobs(flow):
+    for job in jobs_of(flow):
         if category not in (None, category_of(job)):
             continue
         config = job.config.manager_config
         config[QUEUE_KEY] = {**config.get(QUEUE_KEY, {}), **resources.queueadapter()}
 
 
-def _jobs(flow: Flow | Job) -> Iterator[Job]:
-    if not hasattr(flow, "jobs"):
-        yield flow
-        return
-    for part in flow.jobs:
-        yield from _jobs(part)
+def jobs_of(flow: Flow | Job) -> list[Job]:
+    """Return all jobs of a flow, and of the flows in it."""
+    return [job for part in flow.jobs for job in jobs_of(part)] if hasattr(flow, "jobs") else [flow]
 
 
 def request_by_category(flow: Flow | Job, asked: dict[str | None, Resources]) -> None:

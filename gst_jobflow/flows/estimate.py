@@ -11,10 +11,9 @@ from gst_jobflow.base.categories import category_of
 from gst_jobflow.base.cores import cores
 from gst_jobflow.base.deadline import walltime_s
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.base.resources import QUEUE_KEY
+from gst_jobflow.base.resources import QUEUE_KEY, jobs_of
 from gst_jobflow.base.settings import Project
 from gst_jobflow.launch.configs import has_queue, resources
-from gst_jobflow.launch.workflow import jobs_of
 from gst_jobflow.store import Results
 from gst_jobflow.store.work import Allotment, AssumedCosts, ExpectedCost, declared_work
 

@@ -141,10 +141,9 @@ def _fit(results: Results, study: Study, trial: int) -> dict[str, Any] | None:
 
 
 def _cost(plan: SearchPlan, potential: Potential) -> float | None:
-    if plan.objective.speed == "functions":
-        return float(potential.n_functions)
-    measured = potential.speed is not None and plan.objective.speed == "measured"
-    return potential.speed.us_per_atom_step if measured else None  # type: ignore[union-attr]
+    if plan.objective.speed == "measured" and potential.speed is not None:
+        return potential.speed.us_per_atom_step
+    return float(potential.n_functions) if plan.objective.speed == "functions" else None
 
 
 def _failed(results: Results, error: GstError) -> dict[str, Any]:

@@ -109,7 +109,8 @@ class _Queue:
         if job is None:
             return f"SLURM job {job_id} is gone from the queue", "killed"
         if not job.alive:
-            return f"SLURM job {job_id}: {job.end_in_words}", job.failure_class
+            failure_class, words = job.end
+            return f"SLURM job {job_id}: {words}", failure_class
         if began is None:
             return None
         later = job.starts is not None and job.starts > began + timedelta(seconds=2)

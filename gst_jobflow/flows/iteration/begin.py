@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.resources import jobs_of
 from gst_jobflow.base.settings import Project
 from gst_jobflow.datasets.members import load_members
 from gst_jobflow.datasets.table import ids_of, texts_of
@@ -20,7 +21,6 @@ from gst_jobflow.flows.iteration.maker import STEPS, iteration_flow, iteration_p
 from gst_jobflow.flows.iteration.plan import IterationPlan
 from gst_jobflow.flows.iteration.sources import HardSphereSource, SearchSource, StoredSource
 from gst_jobflow.labelling.backend import LabelBackend
-from gst_jobflow.launch.workflow import jobs_of
 from gst_jobflow.selection.random_search import draw_cells
 from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import get_located
