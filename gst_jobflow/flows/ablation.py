@@ -232,10 +232,7 @@ def _numbers(potential: Potential) -> dict[str, Any]:
 
 
 def _speeds(results: Results, potentials: Sequence[Potential]) -> list[float | None]:
-    """Return µs an atom and step of each potential: the fastest of `_ROUNDS` measurements in turns on one cell.
-
-    Measured here, where no fit runs beside them.
-    """
+    """Return µs an atom and step of each potential: the fastest of `_ROUNDS` measurements in turns on one cell."""
     try:
         engine = lammps_engine(find_project().settings, n_ranks=1)
     except MissingProgramError:

@@ -316,9 +316,8 @@ def _too_often_bad(folder: Path, text: str) -> str:
 def _newest_state(folder: Path) -> tuple[Path, int] | None:
     """Return the restart file to continue a segment from, and its step; None if there is none.
 
-    It is the newest whole one whose step is in the output, which tells whether the electrons of that step converged; a
-    killed run may have written the restart file first. If the output has none of their steps, it is the newest whole
-    one.
+    It is the newest whole one whose step is in the output, which tells whether the electrons converged (a killed run
+    may have written the restart file first), or else the newest whole one.
     """
     states = [(path, step) for name in cp2k_md.RESTARTS if (step := _state_of(path := folder / name)) is not None]
     told = _told_step(folder)

@@ -192,10 +192,7 @@ class QueueLauncher:
         return any(item.again for item in found)
 
     def _submit_one(self, pad: LaunchPad, category: str) -> int:
-        """Submit a SLURM job for the next fireworks of a category, and return how many they are.
-
-        0 if none is ready or sbatch needs a pause.
-        """
+        """Submit a SLURM job for the next fireworks of a category; return how many, 0 for none or after a refusal."""
         backoff = self._backoffs.setdefault(category, _Backoff(self.settings.backoff_s, _LONGEST_BACKOFF_S))
         if not backoff.is_over():
             return 0

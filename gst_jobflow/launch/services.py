@@ -168,21 +168,17 @@ class LocalMongod:
     def status(self) -> ServiceStatus:
         """Return the state and size of the server; a stopped server is no error."""
         external = external_uri(self.project) is not None
-        pid = None if external else self._pid()
+        status = ServiceStatus(False, "", external, pid=None if external else self._pid())
         try:
             where = connection(self.project)
-        except DatabaseError as err:
-            return ServiceStatus(False, "", external, pid=pid, problem=err.message, fix=err.fix)
-        status = ServiceStatus(False, where.shown, external, pid=pid, port=where.port or None)
-        if external:
-            status.host = hosts_of(where.full_uri)
-        try:
+            status.uri, status.port = where.shown, where.port or None
+            status.host = hosts_of(where.full_uri) if external else LOOPBACK
             database = open_database(where)
         except DatabaseError as err:
             status.problem, status.fix = err.message, err.fix
             return status
-        _measure(database, status)
-        database.client.close()
+        with database.client:
+            _measure(database, status)
         return status
 
     def allow_database(self, name: str) -> None:
