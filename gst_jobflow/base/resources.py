@@ -21,19 +21,13 @@ QUEUE_KEY = "_queueadapter"
 _WORD = r"^[A-Za-z0-9_][A-Za-z0-9_.,:@+-]*$"
 WALLTIME = r"^(\d+-)?\d{1,3}:[0-5]\d:[0-5]\d$"
 
-# our names and those of FireWorks' SLURM adapter
+# names that FireWorks' SLURM adapter has for ours
 _NAMES = {
-    "nodes": "nodes",
     "ranks": "ntasks",
     "ranks_per_node": "ntasks_per_node",
     "threads": "cpus_per_task",
-    "gpus_per_node": "gpus_per_node",
-    "walltime": "walltime",
     "memory_GB": "mem",
     "partition": "queue",
-    "account": "account",
-    "qos": "qos",
-    "constraint": "constraint",
 }
 # each replaces the other
 _EXCLUSIVE = {"ranks": "ranks_per_node", "ranks_per_node": "ranks"}
@@ -75,7 +69,7 @@ class Resources(StrictModel):
         asked = self.model_dump(exclude_none=True)
         values: dict[str, Any] = {_NAMES[_EXCLUSIVE[name]]: None for name in asked if name in _EXCLUSIVE}
         for name, value in asked.items():
-            values[_NAMES[name]] = f"{value}G" if name == "memory_GB" else value
+            values[_NAMES.get(name, name)] = f"{value}G" if name == "memory_GB" else value
         if values.get("gpus_per_node") == 0:
             values["gpus_per_node"] = None
         return values

@@ -73,22 +73,12 @@ def _any_operation(state: str) -> dict[str, Any]:
     return {"$in": [state, "$operations.state"]}
 
 
-_CYCLE_STATE = [
-    {
-        "$set": {
-            "state": {
-                "$switch": {
-                    "branches": [
-                        {"case": _any_operation("failed"), "then": "failed"},
-                        {"case": {"$not": [_any_operation("waiting")]}, "then": "finished"},
-                        {"case": _any_operation("finished"), "then": "running"},
-                    ],
-                    "default": "waiting",
-                }
-            }
-        }
-    }
+_CASES = [
+    {"case": _any_operation("failed"), "then": "failed"},
+    {"case": {"$not": [_any_operation("waiting")]}, "then": "finished"},
+    {"case": _any_operation("finished"), "then": "running"},
 ]
+_CYCLE_STATE = [{"$set": {"state": {"$switch": {"branches": _CASES, "default": "waiting"}}}}]
 """Derives a cycle's state from its operations, in whatever order their results arrive."""
 
 

@@ -6,7 +6,7 @@ import uuid
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jobflow import Flow, Job, Response, job
@@ -43,6 +43,7 @@ from gst_jobflow.store.connect import launchpad
 from gst_jobflow.store.context import job_results
 from gst_jobflow.store.work import declare_work
 
+PartT = TypeVar("PartT", bound=Job | Flow)
 STEPS = ("candidates", "choose", "label", "dataset", "fit", "robustness", "decide")
 """Steps of an iteration, in order; each can wait for an approval."""
 
@@ -134,37 +135,35 @@ class _Builder:
         begin.set_uuid(str(uuid.UUID(derive_id("iteration", self.study.id, self.number))))
         begin.name = f"{self.name}: begin"
         self.jobs.append(begin)
-        found = self._candidates(begin)
-        chosen = choose_labels(self.study.id, self.number, begin.output, [each["structure_ids"] for each in found])
-        self._add("choose", chosen)
-        labels = self._labels(chosen)
-        dataset = grow_dataset(self.study.id, self.number, begin.output, [each.output for each in labels])
-        self._add("dataset", dataset)
+        candidates = self._candidates(begin)
+        chosen = self._add("choose", choose_labels(self.study.id, self.number, begin.output, candidates))
+        made = [each.output for each in self._labels(chosen)]
+        dataset = self._add("dataset", grow_dataset(self.study.id, self.number, begin.output, made))
         potential_id, spread = self._fit(dataset)
         parts: dict[str, Any] = {
-            "chosen": chosen.output, "labels": [each.output for each in labels], "dataset": dataset.output,
+            "chosen": chosen.output, "labels": made, "dataset": dataset.output,
             "potential_id": potential_id, "spread": spread,
-            "robustness": self._robustness(potential_id), "gamma": self._gamma(potential_id, found),
+            "robustness": self._robustness(potential_id), "gamma": self._gamma(potential_id, candidates),
         }  # fmt: skip
-        end = end_iteration(self.study.id, self.number, parts)
-        self._add("decide", end)
+        end = self._add("decide", end_iteration(self.study.id, self.number, parts))
         return IterationFlow(Flow(self.jobs, output=end.output, name=self.name), self.steps)
 
-    def _add(self, step: str, part: Job | Flow) -> None:
+    def _add(self, step: str, part: PartT) -> PartT:
         if isinstance(part, Job):
             part.name = f"{self.name}: {part.name}"
         self.jobs.append(part)
         self.steps.setdefault(step, []).extend([part.uuid] if isinstance(part, Job) else part.job_uuids)
+        return part
 
     def _candidates(self, begin: Job) -> list[Any]:
-        outputs = []
+        ids = []
         for place, source in enumerate(self.plan.steps[self.number]):
             at = Place(self.number, place, seed_of(self.plan.seed, self.number, place), self.tags)
             jobs = candidates_from(source, at, begin.output)
             for each in jobs:
                 self._add("candidates", each)
-            outputs.append(jobs[-1].output)
-        return outputs
+            ids.append(jobs[-1].output["structure_ids"])
+        return ids
 
     def _labels(self, chosen: Job) -> list[Job]:
         number = self.plan.labels.jobs
@@ -173,8 +172,7 @@ class _Builder:
         for chunk in range(number if self.plan.steps[self.number] else 0):
             label = LabelMaker(self.backend, name=f"label {chunk + 1}").make(chosen.output["chunks"][chunk])
             declare_work(label, LabelWork(self.backend, [], planned=len(range(planned)[chunk::number])))
-            self._add("label", label)
-            jobs.append(label)
+            jobs.append(self._add("label", label))
         return jobs
 
     def _fit(self, dataset: Job) -> tuple[Any, Any]:
@@ -183,17 +181,14 @@ class _Builder:
         dataset_id: Any = dataset.output["dataset_id"]
         search = settings.search
         if search is not None and self.number in search.iterations:
-            found = search_settings(self.study.id, self.number, dataset_id)
+            found = self._add("fit", search_settings(self.study.id, self.number, dataset_id))
             space, fit = settings_search(self.plan)
             declare_work(found, FitWork(fit, number=space.n_fits))
-            best = take_best(self.study.id, found.output["search_id"])
-            self._add("fit", found)
-            self._add("fit", best)
+            best = self._add("fit", take_best(self.study.id, found.output["search_id"]))
             if settings.upfit_kappa is None:
                 return best.output["potential_id"], None
             upfit = upfit_of(self.name, best.output["potential_id"], dataset_id, settings.upfit_kappa, self.tags)
-            declare_work(upfit, FitWork(fit))
-            self._add("fit", upfit)
+            declare_work(self._add("fit", upfit), FitWork(fit))
             return upfit.output["potential_id"], None
         held = self.study.plan.get("fit_config")
         config = FitConfig.model_validate(held) if held else self.plan.fit.config(self.plan.all_elements)
@@ -201,8 +196,7 @@ class _Builder:
             potential_name=self.name, config=config, first_guess=settings.first_guess,
             upfit_kappa=settings.upfit_kappa, ensemble=settings.ensemble, tags=self.tags,
         )  # fmt: skip
-        flow = maker.make(dataset_id)
-        self._add("fit", flow)
+        flow = self._add("fit", maker.make(dataset_id))
         if settings.ensemble < 2:
             return flow.output["potential_id"], None
         stages = (len(flow.jobs) - 1) // settings.ensemble
@@ -215,18 +209,12 @@ class _Builder:
             study_name=f"{self.name} robustness", plan=self.plan.robustness, gate=self.plan.gate.success,
             n_jobs=self.plan.robustness_jobs,
         )  # fmt: skip
-        flow = maker.make([potential_id])
-        self._add("robustness", flow)
-        return flow.output
+        return self._add("robustness", maker.make([potential_id])).output
 
-    def _gamma(self, potential_id: Any, found: list[Any]) -> Any:
+    def _gamma(self, potential_id: Any, candidates: list[Any]) -> Any:
         if self.plan.gate.gamma is None:
             return None
-        graded = grade_candidates(
-            potential_id, [each["structure_ids"] for each in found], self.plan.gate.gamma.quantile
-        )
-        self._add("robustness", graded)
-        return graded.output
+        return self._add("robustness", grade_candidates(potential_id, candidates, self.plan.gate.gamma.quantile)).output
 
 
 @job(name="begin")
