@@ -91,8 +91,11 @@ class Results:
         if self._database is None:
             return False
         try:
-            # without a manifest entry the write must be journaled
-            return apply_entry(_from_memory(self._database) if spooled and not durable else self._database, entry)
+            database = self._database
+            if spooled and not durable:
+                # acknowledged from memory; without a manifest entry the write must be journaled
+                database = database.with_options(write_concern=WriteConcern(w=1))
+            return apply_entry(database, entry)
         except ConnectionFailure as err:
             self._spool_only(err, spooled)
             return False
@@ -183,11 +186,6 @@ class Results:
         cursor = self.database[model.collection].find(where)
         for found in cursor.sort(sort) if sort else cursor:
             yield model.model_validate(found)
-
-
-def _from_memory(database: Database) -> Database:
-    """Return the database with writes that are acknowledged from memory."""
-    return database.with_options(write_concern=WriteConcern(w=1))
 
 
 def _spoolable(document: Document | EncodedStructure | EncodedLabel) -> Document:
