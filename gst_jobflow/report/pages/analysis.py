@@ -13,7 +13,7 @@ from gst_jobflow.report import words
 from gst_jobflow.report.figures import analysis as figures
 from gst_jobflow.report.frames import origins
 from gst_jobflow.report.liquid import liquid_structures
-from gst_jobflow.report.pages.elements import Figure, Table, figures_of
+from gst_jobflow.report.pages.elements import Figure, Table, page_figures
 from gst_jobflow.store import Results
 
 Steps = Sequence[tuple[str, Trajectory]]
@@ -46,7 +46,7 @@ def analysis_section(
     of_anion = next((each for _, run in steps for each in series_of(run) if each.name in _OF_ANION), None)
     captions = {panels: figures.with_anion(text, of_anion) for panels, text in _TIME}
     through_time = ((figures.through_time(steps, panels), text, text) for panels, text in captions.items())
-    drawn = figures_of(*through_time, wide=True)
+    drawn = page_figures(*through_time, wide=True)
     for make in (_maps, _growth, _liquid):
         try:
             drawn += make(results, steps, groups)
@@ -63,7 +63,7 @@ def _maps(results: Results, steps: Steps, groups: dict[str, list[int]] | None) -
     by_radius = "By the distance from the middle of the bottom electrode, at the end of each operation."
     along_z = [field for field in figures.FIELDS if groups and field.analysis != "tellurium"]
     captions = [f"{field.label} of mobile atoms along z." for field in along_z]
-    return figures_of(
+    return page_figures(
         (figures.fields_over_xz(steps, results.artifacts), maps, "Maps in x and z"),
         (figures.fields_by_radius(steps, results.artifacts), by_radius, "Profiles by radius"),
         *(
@@ -80,7 +80,7 @@ def _growth(results: Results, steps: Steps, groups: dict[str, list[int]] | None)
         "dashed: the dome that the last pulse heated."
     )
     drawn = figures.origin_maps(origins(results, steps, groups))
-    return figures_of((drawn, caption, "Maps of growth and nucleation"), wide=True)
+    return page_figures((drawn, caption, "Maps of growth and nucleation"), wide=True)
 
 
 def _liquid(results: Results, steps: Steps, groups: dict[str, list[int]] | None) -> list[Figure]:
@@ -92,7 +92,7 @@ def _liquid(results: Results, steps: Steps, groups: dict[str, list[int]] | None)
         "Lengths of two distances that enclose at least 155° (ALTBC): two spots beside the diagonal are a Peierls-like "
         "distortion."
     )
-    return figures_of(
+    return page_figures(
         (figures.liquid_curves(there, "rdf"), rdf, "g(r)"),
         (figures.liquid_curves(there, "angles"), "Bond angles by central element.", "Angles"),
         (figures.straight_pairs(there), altbc, "ALTBC"),

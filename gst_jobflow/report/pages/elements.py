@@ -55,7 +55,7 @@ class PagePart:
     wanted: str = ""
 
 
-def figures_of(*each: tuple[Drawing | None, str, str], wide: bool = False) -> list[Figure]:
+def page_figures(*each: tuple[Drawing | None, str, str], wide: bool = False) -> list[Figure]:
     """Return figures of drawings with their captions and alternative texts; without a drawing there is no figure."""
     return [Figure(data_uri(to_png(drawn)), caption, alt, wide) for drawn, caption, alt in each if drawn is not None]
 

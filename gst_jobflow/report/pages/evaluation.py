@@ -14,7 +14,7 @@ from gst_jobflow.report import palette, words
 from gst_jobflow.report.figures import evaluation as evaluation_figures
 from gst_jobflow.report.figures import study as study_figures
 from gst_jobflow.report.figures.evaluation import EvaluationArrays
-from gst_jobflow.report.pages.elements import Figure, PagePart, Table, figures_of
+from gst_jobflow.report.pages.elements import Figure, PagePart, Table, page_figures
 from gst_jobflow.store import Results
 
 _ERRORS = ("rmse", "mae", "max")
@@ -39,7 +39,7 @@ def evaluation_parts(study: Study, results: Results | None = None) -> Iterator[P
         yield overall
         return
     drawn = evaluation_figures.accuracy_and_speed(rows)
-    overall.figures = figures_of((drawn, "Better is to the lower left.", "Force error against speed"))
+    overall.figures = page_figures((drawn, "Better is to the lower left.", "Force error against speed"))
     yield overall
     for row in rows:
         yield from _potential(results, study, row)
@@ -104,7 +104,7 @@ def _figures(arrays: EvaluationArrays) -> list[Figure]:
     residuals = "Prediction less reference."
     by_distance = evaluation_figures.errors_by_distance(arrays)
     return [
-        *figures_of(
+        *page_figures(
             (
                 study_figures.energy_parity(parity),
                 "Energy per atom less that of the free atoms.",
@@ -114,5 +114,5 @@ def _figures(arrays: EvaluationArrays) -> list[Figure]:
             (evaluation_figures.energy_residuals(arrays), residuals, "Residuals of energies"),
             (evaluation_figures.force_residuals(arrays), residuals, "Residuals of forces"),
         ),
-        *figures_of((by_distance, "One point a structure.", "Errors against minimum distance"), wide=True),
+        *page_figures((by_distance, "One point a structure.", "Errors against minimum distance"), wide=True),
     ]

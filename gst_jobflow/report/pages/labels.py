@@ -22,7 +22,7 @@ from gst_jobflow.report.label_data import (
     MethodDifference,
     quantile_eV_A,
 )
-from gst_jobflow.report.pages.elements import Table, figures_of
+from gst_jobflow.report.pages.elements import Table, page_figures
 from gst_jobflow.report.pages.study import page_template, write_page
 from gst_jobflow.report.style import ordered_types
 
@@ -48,7 +48,7 @@ def build_label_page(data: LabelData, target: Path) -> Path:
         tiles=_tiles(data),
         states=_states(data, names),
         reasons=_reasons(data, names),
-        failures=figures_of(
+        failures=page_figures(
             (figures.failures(data.methods, names), "Failed and quarantined labels by class.", "Bar chart")
         ),
         methods=[_method(each, names[each.fingerprint]) for each in drawn],
@@ -240,7 +240,7 @@ def _method(data: MethodData, name: str) -> dict[str, Any]:
         "One point a converged label; atomic reference energies, from least squares over all labels, are subtracted."
     )
     contacts = "Closest contact of each labelled structure, periodic images included."
-    drawn = figures_of(
+    drawn = page_figures(
         (figures.energy_against_volume(data), volume, "Scatter of energy against volume"),
         (figures.force_distribution(data), "Atoms by the magnitude of their force.", "Distribution of forces"),
         (figures.energy_against_force(data), "Largest force of each label.", "Scatter of force against energy"),
@@ -319,7 +319,7 @@ def _near(data: MethodData) -> Table | None:
 
 def _comparison(found: Comparison, names: dict[str, str]) -> dict[str, Any]:
     energies = figures.method_energy_parity(found, names)
-    drawn = figures_of(
+    drawn = page_figures(
         (energies, "Atomic reference energies subtracted.", "Parity plot of energies"),
         (figures.method_force_parity(found, names), "Force components.", "Parity plot of forces"),
     )
@@ -344,5 +344,5 @@ def _cost(data: LabelData, names: dict[str, str]) -> dict[str, Any]:
         )
     heads = ["method", "total", "median label", "longest", "exponent of the number of atoms"]
     caption = "Wall time of converged labels, and a power law fitted to it."
-    drawn = figures_of((figures.cost(data.methods, names), caption, "Cost"))
+    drawn = page_figures((figures.cost(data.methods, names), caption, "Cost"))
     return {"table": Table(heads, rows, frozenset(range(1, 5))), "figures": drawn}

@@ -12,7 +12,7 @@ from gst_jobflow.hyperopt.plan import SearchPlan, plan_of
 from gst_jobflow.hyperopt.rows import ENDED, best_row
 from gst_jobflow.report import words
 from gst_jobflow.report.figures.search import convergence, cost_name, dependence, pareto_front
-from gst_jobflow.report.pages.elements import PagePart, Table, figures_of
+from gst_jobflow.report.pages.elements import PagePart, Table, page_figures
 from gst_jobflow.store import Results
 
 
@@ -37,7 +37,7 @@ def _with_effects(study: Study, plan: SearchPlan, part: PagePart) -> Iterator[Pa
     for effect in found:
         caption = f"{effect.name}: expected loss, averaged over the other fields, and the finished fits."
         drawn.append((dependence(study, plan, effect), caption, f"Partial dependence on {effect.name}"))
-    part.figures = figures_of(*drawn)
+    part.figures = page_figures(*drawn)
     yield part
     yield PagePart("What was searched", table=_space(plan, found))
     yield PagePart(text=_surrogate(found), soft=True)

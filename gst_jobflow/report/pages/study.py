@@ -32,7 +32,7 @@ from gst_jobflow.report.figures import cycle as cycle_figures
 from gst_jobflow.report.figures import study as study_figures
 from gst_jobflow.report.figures.snapshots import cycle_snapshots
 from gst_jobflow.report.pages.analysis import analysis_section
-from gst_jobflow.report.pages.elements import Figure, Table, data_uri, figures_of
+from gst_jobflow.report.pages.elements import Figure, Table, data_uri, page_figures
 from gst_jobflow.report.pages.links import linked
 from gst_jobflow.report.pages.sections import SECTIONS, study_parts
 from gst_jobflow.report.style import ordered_types
@@ -210,7 +210,7 @@ def _structures(data: StudyData) -> dict[str, Any] | None:
     # device cells are results, not training data: figures leave them out
     rows = data.training
     contacts = "Closest contact in each structure, periodic images included."
-    drawn = figures_of(
+    drawn = page_figures(
         (study_figures.compositions(rows), "Structures by composition.", "Bar chart of structures by composition"),
         (study_figures.minimum_distances(rows), contacts, "Histogram of minimum distances"),
         (study_figures.densities(rows), "Mass density of each structure.", "Histogram of densities"),
@@ -238,7 +238,7 @@ def _labels(data: StudyData) -> dict[str, Any] | None:
         "table": Table(["config type", *states], body, frozenset({1, 2, 3, 4}), dots=palette.CONFIG_TYPES),
         "methods": Table(["method", "fingerprint"], methods),
         "reasons": Table(["labels", "class", "reason"], reasons, frozenset({0})) if reasons else None,
-        "figures": figures_of((energies, "Training data: one point a converged label.", "Scatter of labels")),
+        "figures": page_figures((energies, "Training data: one point a converged label.", "Scatter of labels")),
         "wall": words.duration(float(np.nansum(rows.wall_s))),
     }
 
@@ -249,7 +249,7 @@ def _fit(data: StudyData) -> dict[str, Any] | None:
         return None
     symbols = "open symbols: train, filled: test."
     energies = f"Energy per atom less the atoms' reference energies; {symbols}"
-    drawn = figures_of(
+    drawn = page_figures(
         (study_figures.energy_parity(data.parity), energies, "Parity plot of energies"),
         (study_figures.force_parity(data.parity), f"Force components; {symbols}", "Parity plot of forces"),
     )
@@ -357,13 +357,13 @@ def _cycle(results: Results, data: CycleData) -> dict[str, Any]:
     return {
         "cycle": data.cycle,
         "operations": operations_table(data),
-        "overview": figures_of((cycle_figures.cycle_overview(data), *_OVERVIEW), wide=True),
-        "maps": figures_of(
+        "overview": page_figures((cycle_figures.cycle_overview(data), *_OVERVIEW), wide=True),
+        "maps": page_figures(
             (cycle_figures.temperature_map(data), "Temperature along z over the cycle.", "Heat map of temperature"),
             (cycle_figures.crystalline_map(data), "Crystal-like fraction along z over the cycle.", "Heat map of order"),
             wide=True,
         ),
-        "domes": figures_of((cycle_figures.order_maps(snapshots.maps, data), *_DOMES), wide=True),
+        "domes": page_figures((cycle_figures.order_maps(snapshots.maps, data), *_DOMES), wide=True),
         "lines": _pulse_figures(data),
         "snapshots": snapshots,
         "pictures": [(picture.title, data_uri(picture.png)) for picture in snapshots.pictures],
@@ -392,7 +392,7 @@ _DOME_SIZES = "Size of the largest disordered patch, seen along y, while a dome 
 
 def _pulse_figures(data: CycleData) -> list[Figure]:
     lines = "temperature along z during heating; dashed: at the end."
-    return figures_of(
+    return page_figures(
         *(
             (cycle_figures.temperature_lines(name, run), f"{name}: {lines}", f"Profiles of {name}")
             for name, run in data.steps
@@ -447,7 +447,7 @@ def _runs(results: Results, data: StudyData) -> dict[str, Any] | None:
         time = words.number(run.duration_ps)
         rows.append([run.name, run.protocol, run.formula, f"{run.n_atoms:,}", time, run.state, *numbers])
     columns = ["run", "protocol", "formula", "atoms", "time (ps)", "state", "T max (K)", "max γ"]
-    drawn = figures_of(
+    drawn = page_figures(
         *(
             (cycle_figures.run_overview(run), f"{run.name} ({run.protocol}).", f"Time series of {run.name}")
             for run in runs[:_RUNS_DRAWN]
