@@ -8,6 +8,7 @@ from jobflow import Flow, Job
 
 from gst_jobflow.base.categories import category_of
 from gst_jobflow.base.pacemaker import pacemaker_runner
+from gst_jobflow.base.resources import jobs_of
 from gst_jobflow.base.settings import Project
 from gst_jobflow.devices.work import OperationWork
 from gst_jobflow.dynamics.find_lammps import lammps_engine
@@ -15,7 +16,6 @@ from gst_jobflow.dynamics.work import RunWork
 from gst_jobflow.flows.scaling import ScalingWork
 from gst_jobflow.labelling.backend import BackendModel
 from gst_jobflow.launch.configs import has_queue
-from gst_jobflow.launch.workflow import jobs_of
 from gst_jobflow.store.work import declared_work
 
 
