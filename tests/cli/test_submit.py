@@ -61,7 +61,7 @@ def test_fits_are_estimated_and_keep_the_budget(project: Project, monkeypatch: A
     dataset = teacher_dataset(Results.open(project))
     words = ("submit", command[0], dataset.id, *command[1:])
     said = gst(project, *words, "--estimate")
-    assert "unknown" in said and "no fit by pacemaker" in said
+    assert "unknown" in said and "no CPU fit by pacemaker" in said
     monkeypatch.setenv("GST_LAUNCH__BUDGET_CORE_HOURS", "0.5")
     refused = CliRunner().invoke(app, ["--project", str(project.root), *words]).exception
     assert isinstance(refused, InputError) and "there is a budget" in refused.message
