@@ -37,14 +37,14 @@ UpfitOption = Annotated[
 
 
 def command(
-    dataset_id: str | None = argument("Id of the dataset, or its beginning."),
+    dataset_id: str | None = argument("Id or name of the dataset."),
     name: str = option("Name of the potential.", default="potential"),
     preset: PresetOption = None,
     config: ConfigFile = None,
     option: FitOption = None,
     model: ModelOption = "ace",
     solver: str | None = option("pacemaker, or linear: P = 1 in seconds."),
-    parent: str | None = option("Id of a potential to start from."),
+    parent: str | None = option("Id or name of a potential to start from."),
     first_guess: FirstGuessOption = False,
     upfit: UpfitOption = None,
     ensemble: int = option("Fit this many, which differ in seed and weights.", default=1, min=1),

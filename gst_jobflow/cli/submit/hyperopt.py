@@ -15,7 +15,7 @@ from gst_jobflow.store import Results
 
 
 def command(
-    dataset_id: str | None = argument("Id of a dataset with a test set."),
+    dataset_id: str | None = argument("Id or name of a dataset with a test set."),
     preset: str | None = option("xpot-gst: four fields, 32 fits of which 8 explore."),
     space: Path | None = option("YAML file: fields with low, high, scale or choices."),
     fit: str = option("Preset of the fits: gst-ace-24, small or linear.", default="gst-ace-24"),
@@ -24,7 +24,7 @@ def command(
     start: int | None = option("Fits at evenly spread points before the first proposal."),
     at_once: int | None = option("Number of fits at once."),
     alpha: float | None = option("Loss: alpha * energy RMSE (meV/atom) + (1 - alpha) * force RMSE (meV/Å)."),
-    resume: str | None = option("Id of a search to continue; --fits may be larger."),
+    resume: str | None = option("Id or name of a search to continue; --fits may be larger."),
     name: str = option("Name of the search; its potentials are NAME 1, NAME 2, ….", default="search"),
     estimate: Estimate = False,
     yes: Yes = False,
