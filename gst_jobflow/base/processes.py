@@ -70,10 +70,7 @@ def members(pgid: int) -> Iterator[int]:
 def end_group(pgid: int, grace_s: float = 5.0) -> bool:
     """End process group `pgid` by SIGTERM, then by SIGKILL after `grace_s`; return whether it had members.
 
-    Raises
-    ------
-    ValueError
-        `pgid` is our own group or none; ending it would end this process.
+    Our own group, or none, is a ValueError: ending it would end this process.
     """
     if pgid <= 1 or pgid == os.getpgrp():
         raise ValueError(f"process group {pgid} is not one of a child in its own group")

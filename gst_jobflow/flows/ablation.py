@@ -136,12 +136,8 @@ class AblationMaker(Maker):
 def values_of_fits(axes: Mapping[str, Sequence[Any]], one_at_a_time: bool = False) -> list[dict[str, Any]]:
     """Return the values of each fit by name of what varies; the first value on each axis is that of the first fit.
 
-    With `one_at_a_time`, each further fit changes one of them; otherwise every combination is a fit.
-
-    Raises
-    ------
-    InputError
-        Nothing varies.
+    With `one_at_a_time`, each further fit changes one of them; otherwise every combination is a fit. If nothing varies,
+    that is an InputError.
     """
     if not axes or not all(axes.values()):
         raise InputError("nothing to vary", "for example --vary embedding.n_densities=1,2,3")

@@ -89,10 +89,7 @@ class ServiceStatus:
 def find_mongod(chosen: Path | None = None) -> Path:
     """Return the mongod to run: the chosen one, else that on PATH, else that of the pip wheel.
 
-    Raises
-    ------
-    MissingProgramError
-        No mongod was found, or the chosen one is not executable.
+    Without one, or if the chosen one is not executable, that is a MissingProgramError.
     """
     fix = "pip install 'gst_jobflow[services]', install MongoDB, or set mongo.mongod"
     if chosen is not None:

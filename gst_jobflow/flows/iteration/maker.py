@@ -275,10 +275,7 @@ def grow_dataset(
 ) -> dict[str, Any]:
     """Make the dataset of an iteration from the labels of the one before and new ones; return `dataset_id`, `counts`.
 
-    Raises
-    ------
-    DataError
-        No label has converged, or a structure to train on is of a group that is tested.
+    If no label has converged, or a structure to train on is of a group that is tested, that is a DataError.
     """
     results = job_results()
     study = results.get(Study, study_id)
