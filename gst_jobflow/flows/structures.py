@@ -102,7 +102,7 @@ def _stored(documents: list[Structure], new: int, known: int, n_chunks: int) -> 
 
 
 def dealt_out(documents: Iterable[Structure], n_chunks: int) -> dict[str, Any]:
-    """Return `structure_ids`, and the same in `chunks`: by size and in turn, so that labelling jobs cost about alike."""
+    """Return `structure_ids`, and the same in `chunks`: by size and in turn, so that jobs cost about the same."""
     by_size = sorted(documents, key=lambda document: (-document.n_atoms, document.id))
     ids = list(dict.fromkeys(document.id for document in by_size))
     return {"structure_ids": ids, "chunks": [ids[start::n_chunks] for start in range(n_chunks)]}

@@ -181,9 +181,8 @@ class LocalMongod:
     def allow_database(self, name: str) -> None:
         """Grant the application's user access to database `name` of the project's own, running mongod."""
         admin, port = read_credentials(self.project)["admin"], int(read_state(self.project)["port"])
-        with open_database(
-            Connection("admin", 10.0, None, port, admin["username"], admin["password"])
-        ).client as client:
+        where = Connection("admin", 10.0, None, port, admin["username"], admin["password"])
+        with open_database(where).client as client:
             has = client.admin.command("usersInfo", APP_USER)["users"][0]["roles"]
             wanted = [{"role": role, "db": name} for role in APP_ROLES]
             if any(role not in has for role in wanted):
