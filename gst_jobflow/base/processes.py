@@ -43,7 +43,7 @@ def _die_with(parent: int, ending: signal.Signals) -> None:
 
 
 def is_alive(pid: int | None, started_at: float | None = None) -> bool:
-    """Whether a process with this id is running (zombies are not) and started then, s since the epoch (psutil)."""
+    """Whether a process of this id runs (zombies do not) and started then, s since the epoch; None: at any time."""
     if not pid or pid <= 0:
         return False
     try:

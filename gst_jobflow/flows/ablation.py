@@ -162,6 +162,7 @@ def collect_ablation(
     results = job_results()
     potentials = [results.get(Potential, row["potential_id"]) for row in rows]
     check_inputs(results, potentials, [*plan["vary"], *([RANDOM_SHARE] if "random_shares" in plan else [])])
+    # measured here, where no fit runs beside them
     speeds = _speeds(results, potentials)
     melts = {row["potential_id"]: row for row in (robustness or {}).get("table", []) if row["composition"] == "all"}
     table = []
@@ -181,8 +182,7 @@ def collect_ablation(
 
 
 def check_inputs(results: Results, potentials: Sequence[Potential], varied: Sequence[str]) -> None:
-    """Refuse potentials that differ in more than what was varied (DataError): their table would not say what a value is
-    worth.
+    """Refuse potentials that differ in more than what was varied (DataError): no table tells what a value is worth.
 
     Settings, test set, reference energies, weights, method, and, unless `RANDOM_SHARE` is varied, training set are
     compared.
