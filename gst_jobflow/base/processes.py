@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import time
@@ -15,12 +17,34 @@ from pathlib import Path
 
 import psutil
 
+from gst_jobflow.base.errors import MissingProgramError
+
 _PR_SET_PDEATHSIG = 1
 # the kernel reuses pids; two starts of the same pid differ by more than this
 _SAME_START_S = 2.0
 _POLL_S = 0.05
 # loaded early, since a child may not load libraries between fork and exec
 _LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def words_of(command: str | Path | Sequence[str], what: str, fix: str) -> list[str]:
+    """Return the words of a command whose first word is a program that runs here; a path is one word.
+
+    Raises
+    ------
+    MissingProgramError
+        There is no such program, it is not executable, or a quote is open; `what` names the command, `fix` the remedy.
+    """
+    whole = [command] if isinstance(command, Path) else command
+    try:
+        words = shlex.split(whole) if isinstance(whole, str) else [str(word) for word in whole]
+    except ValueError as error:
+        raise MissingProgramError(f"{what} '{command}': {str(error).lower()}", fix) from error
+    program = words[0] if words else ""
+    if shutil.which(program) is None:
+        why = f"'{program}' is not executable" if Path(program).is_file() else f"no program '{program}'"
+        raise MissingProgramError(f"{what} '{shlex.join(words)}': {why}", fix)
+    return words
 
 
 def die_with_parent(ending: signal.Signals = signal.SIGKILL) -> Callable[[], None]:
