@@ -22,14 +22,8 @@ _FEWEST = 0.3
 class OrderMap:
     """Share of crystal-like atoms in squares of x and z, over the whole depth.
 
-    Attributes
-    ----------
-    x_A, z_A
-        Borders of the squares, shape (nx + 1,) and (nz + 1,).
-    fraction
-        Shape (nx, nz); NaN where hardly any atoms of the group are.
-    counts
-        Atoms of the group, shape (nx, nz).
+    `x_A` (nx + 1,) and `z_A` (nz + 1,) are the borders of the squares. `fraction` (nx, nz) is NaN where hardly any
+    atoms of the group are, and `counts` (nx, nz) are its atoms.
     """
 
     x_A: NDArray
@@ -42,14 +36,8 @@ class OrderMap:
 class Region:
     """The largest patch of disorder, connected side by side and through the periodic boundary along x.
 
-    Attributes
-    ----------
-    n_atoms
-        Atoms in it, crystal-like or not.
-    width_A, height_A
-        Its extent along x and z, in whole squares.
-    diameter_A
-        Of the half-disc of the same area: to compare with a pulse.
+    `n_atoms` are all in it, crystal-like or not. `width_A` and `height_A` are its extent along x and z, in whole
+    squares. `diameter_A` is that of the half-disc of the same area: to compare with a pulse.
     """
 
     n_atoms: int
@@ -61,10 +49,7 @@ class Region:
 def order_map(atoms: Atoms, mask: NDArray, group: NDArray, bin_A: float = BIN_A) -> OrderMap:
     """Return the map of a mask of crystal-like atoms, shape (n,); only atoms of `group` (indices) count.
 
-    Raises
-    ------
-    InputError
-        As of `over_xz`.
+    Raises InputError as `over_xz`.
     """
     bins = over_xz(atoms, bin_A, group)
     fraction = bins.mean(np.asarray(mask)[group], _FEWEST)

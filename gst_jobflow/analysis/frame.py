@@ -99,16 +99,9 @@ Answers = dict[str, Answer | str]
 class Analysis:
     """An analysis that has a name.
 
-    Attributes
-    ----------
-    compute
-        Of the atoms of a frame.
-    definition
-        What its numbers mean, in a sentence or two; ``{anion}`` and ``{name}`` are symbol and name of the anion.
-    parameters
-        The fields of `FrameOptions` that it depends on.
-    programs
-        Packages whose version counts.
+    `compute` gets the atoms of a frame. `definition` says what its numbers mean, in a sentence or two; ``{anion}`` and
+    ``{name}`` are symbol and name of the anion. `parameters` are the fields of `FrameOptions` that it depends on, and
+    `programs` the packages whose version counts.
     """
 
     compute: Callable[[Atoms, FrameOptions], Answer]
@@ -307,12 +300,8 @@ ANALYSES: dict[str, Analysis] = {
 def analysis_named(name: str) -> Analysis:
     """Return an analysis: one of ours, or of a plugin, whose version is stored with its numbers.
 
-    Raises
-    ------
-    InputError
-        There is none.
-    MissingProgramError
-        The plugin cannot be imported, or offers something else.
+    Raises InputError if there is none, and MissingProgramError if the plugin cannot be imported or offers something
+    else.
     """
     found = resolve("analyses", name, ANALYSES)
     if name in ANALYSES:

@@ -102,10 +102,8 @@ def grains(
 
     Raises
     ------
-    InputError
-        There are no anions, or fewer than `min_anions`.
-    DataError
-        A position is not finite.
+    InputError, DataError
+        As `anions_of`, or there are fewer than `min_anions`.
     """
     is_anion = anions_of(atoms, anion)
     _check_size(int(is_anion.sum()), anion, min_anions)

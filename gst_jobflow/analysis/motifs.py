@@ -93,15 +93,10 @@ class Motifs:
 
 
 def first_minima(rdf: RadialDistribution, longest_A: float = 4.2) -> dict[Pair, float]:
-    """Return the first minimum of each partial g(r) in Å; NaN where there is none.
+    """Return the first minimum of each partial g(r) in Å; NaN where there is none, or none up to `longest_A`.
 
     g(r) is smoothed by a Gaussian of 0.1 Å. The first peak lies beyond 2 Å and rises by at least 0.3; its minimum is
     the lowest point before the next one. Average g(r) over enough frames that its noise stays below 0.3.
-
-    Parameters
-    ----------
-    longest_A
-        A minimum further out does not end a bond.
     """
     from scipy.ndimage import gaussian_filter1d
     from scipy.signal import find_peaks
@@ -256,15 +251,9 @@ def mean_motifs(
 ) -> dict[str, Mean]:
     """Return the `numbers` and `distributions` of `motifs` averaged over frames, which are taken one by one.
 
-    Parameters are those of `motifs`. Errors are by blocks of frames; a frame that cannot tell a number (an element
-    without bond angles) is left out of it.
-
-    Raises
-    ------
-    InputError
-        There is no frame, or `motifs` refuses one.
-    DataError
-        A frame has other elements than the first, or a position is not finite.
+    Parameters and errors are those of `motifs`; no frame is an InputError, a frame with other elements than the first a
+    DataError. Errors of the means are by blocks of frames; a frame that cannot tell a number (an element without bond
+    angles) is left out of it.
     """
     sums: dict[str, BlockMean] = {}
     for atoms in frames:

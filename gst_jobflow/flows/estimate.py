@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from jobflow import Flow, Job
@@ -11,10 +11,9 @@ from gst_jobflow.base.categories import category_of
 from gst_jobflow.base.cores import cores
 from gst_jobflow.base.deadline import walltime_s
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.base.resources import QUEUE_KEY
+from gst_jobflow.base.resources import QUEUE_KEY, jobs_of
 from gst_jobflow.base.settings import Project
 from gst_jobflow.launch.configs import has_queue, resources
-from gst_jobflow.launch.workflow import jobs_of
 from gst_jobflow.store import Results
 from gst_jobflow.store.work import Allotment, AssumedCosts, ExpectedCost, declared_work
 
@@ -25,28 +24,18 @@ def estimate(flow: Flow | Job, project: Project, assumed: AssumedCosts | None = 
     Runs scale with atoms and steps, labels with a power of their atoms, fits with iterations, functions and atoms;
     relaxations are left out. Where nothing comparable was measured, they are as `assumed`, else None.
     """
-    return list(_costs(flow, project, assumed or AssumedCosts()))
-
-
-def _costs(flow: Flow | Job, project: Project, assumed: AssumedCosts) -> Iterator[ExpectedCost]:
-    results = Results.open(project)
+    results, costs = Results.open(project), []
     known: dict[Any, Any] = {}
     for job in jobs_of(flow):
         work = declared_work(job)
-        if work is None and category_of(job) not in ("fits", "md", "labels"):
-            continue
-        allotment = _allotment(job, project, results, known, assumed)
-        yield work.cost(allotment) if work else allotment.expected("", "this kind of job has no estimate")
+        if work is not None or category_of(job) in ("fits", "md", "labels"):
+            allotment = _allotment(job, project, results, known, assumed or AssumedCosts())
+            costs.append(work.cost(allotment) if work else allotment.expected("", "this kind of job has no estimate"))
+    return costs
 
 
 def check_budget(costs: list[ExpectedCost], budget_core_hours: float | None) -> None:
-    """Refuse what costs more than the budget.
-
-    Raises
-    ------
-    InputError
-        It does, or the cost is unknown.
-    """
+    """Refuse what costs more than the budget, or an unknown amount (InputError)."""
     check_total([(f"{cost.name} is unknown ({cost.basis})", cost.core_hours) for cost in costs], budget_core_hours)
 
 

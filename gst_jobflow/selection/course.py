@@ -27,13 +27,7 @@ _TEMPERATURE_DEGREE, _ENERGY_DEGREE = 3, 3
 
 @dataclass(frozen=True)
 class Course:
-    """Series of a trajectory.
-
-    Attributes
-    ----------
-    time_ps, potential_eV, temperature_K
-        Shape (N,), times from its start, rising.
-    """
+    """Series of a trajectory: rising times from its start and values, shape (N,) each."""
 
     time_ps: NDArray
     potential_eV: NDArray
@@ -64,14 +58,9 @@ class Stage:
 class Estimate:
     """Spacing of independent frames of a stage.
 
-    Attributes
-    ----------
-    spacing_ps
-        Statistical inefficiency of the potential energy as a time; None if unknown, for the given `reason`.
-    start_ps
-        Time from which the stage is equilibrated; its begin if conditions change.
-    n_independent
-        Number of independent energies after it.
+    `spacing_ps` is the statistical inefficiency of the potential energy as a time; None if unknown, for the given
+    `reason`. `start_ps` is the time from which the stage is equilibrated, its begin if conditions change, and
+    `n_independent` the number of independent energies after it.
     """
 
     spacing_ps: float | None

@@ -91,12 +91,8 @@ def pair_table(pairs_A: Mapping[str, float]) -> dict[tuple[str, str], float]:
 def min_distance(atoms: Atoms) -> float:
     """Return the smallest distance between two atoms in Å, periodic images and an atom's own images included.
 
-    Infinite if there is no pair (one atom, not periodic).
-
-    Raises
-    ------
-    DataError
-        There are no atoms, or positions are not finite.
+    Infinite if there is no pair (one atom, not periodic). Raises DataError if there are no atoms, or positions are not
+    finite.
     """
     if len(atoms) == 0 or not np.isfinite(atoms.positions).all():
         raise DataError("there are no atoms, or positions that are not finite", "leave the structure out")
@@ -128,18 +124,9 @@ def closest_pair(atoms: Atoms, within_A: float) -> float:
 
 @dataclass(frozen=True)
 class Contact:
-    """Two close atoms.
+    """Two close atoms, with their elements in alphabetical order; `across_boundary`: one is a periodic image.
 
-    Attributes
-    ----------
-    distance_A
-        Distance between them, Å.
-    places
-        Their indices, equal for an atom and its own image.
-    elements
-        Their elements in alphabetical order.
-    across_boundary
-        Whether one of them is a periodic image.
+    `places` are their indices, equal for an atom and its own image.
     """
 
     distance_A: float
@@ -319,10 +306,7 @@ def _neighbours(quantities: str, atoms: Atoms, cutoff: float | np.ndarray, types
 def seam_distance(atoms: Atoms, first: np.ndarray) -> float:
     """Return the smallest distance in Å between an atom of the mask `first`, shape (n_atoms,), and one outside it.
 
-    Raises
-    ------
-    DataError
-        One side has no atoms.
+    Raises DataError if one side has no atoms.
     """
     first = np.asarray(first, bool)
     if first.all() or not first.any():

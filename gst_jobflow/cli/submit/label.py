@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
 from jobflow import Flow
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import open_project
+from gst_jobflow.cli.option_group import flag, option
 from gst_jobflow.cli.submit.options import Backend, Functional, Options, Where, labeller
 from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
 from gst_jobflow.labelling.backend import FEWEST_IN_A_JOB
@@ -24,14 +22,10 @@ from gst_jobflow.store.query import make_query
 def command(
     backend: Backend,
     where: Where = None,
-    chunk: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Structures per job, on average; default: 20 (tblite and models: 200), or more for at most 400 jobs.",
-        ),
-    ] = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Compute failed labels again.")] = False,
+    chunk: int | None = option(
+        "Structures per job, on average; default: 20 (tblite and models: 200), or more for at most 400 jobs.", min=1
+    ),
+    retry_failed: bool = flag("Compute failed labels again.", "--retry-failed"),
     functional: Functional = None,
     option: Options = None,
     estimate: Estimate = False,
