@@ -175,7 +175,7 @@ def _project_of(fw_spec: dict[str, Any], pad: LaunchPad | None) -> Project:
 def _opened(root: Path) -> Project:
     """Open a project; read its settings again only if they may have changed since the last job."""
     found = (root / PROJECT_FILE).stat()
-    variables = tuple(sorted(item for item in os.environ.items() if item[0].startswith(ENV_PREFIX)))
+    variables = tuple((name, os.environ[name]) for name in sorted(os.environ) if name.startswith(ENV_PREFIX))
     return _read_project(root, (found.st_ino, found.st_size, found.st_mtime_ns), variables)
 
 
