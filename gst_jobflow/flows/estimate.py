@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from jobflow import Flow, Job
@@ -10,9 +11,10 @@ from jobflow import Flow, Job
 from gst_jobflow.base.categories import category_of
 from gst_jobflow.base.cores import cores
 from gst_jobflow.base.deadline import walltime_s
-from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.errors import InputError, MissingProgramError
+from gst_jobflow.base.pacemaker import CPU, pacemaker_runner
 from gst_jobflow.base.resources import QUEUE_KEY, jobs_of
-from gst_jobflow.base.settings import Project
+from gst_jobflow.base.settings import Project, Settings
 from gst_jobflow.launch.configs import has_queue, resources
 from gst_jobflow.store import Results
 from gst_jobflow.store.work import Allotment, AssumedCosts, ExpectedCost, declared_work
@@ -54,11 +56,21 @@ def check_total(costs: Sequence[tuple[str, float | None]], budget_core_hours: fl
 def _allotment(job: Job, project: Project, results: Results, known: dict[Any, Any], assumed: AssumedCosts) -> Allotment:
     """Return the cores and the walltime of a job: what it requests from a queue, or this machine's."""
     profile, number = project.settings.profile, cores()
+    has_gpu = partial(_gpu_for_fits, project.settings)
     walltime: Any = project.settings.launch.walltime
     if queued := has_queue(profile):
         general = resources(project, category_of(job) or "analysis").queueadapter()
         asked = {**general, **job.config.manager_config.get(QUEUE_KEY, {})}
         ranks = asked.get("ntasks") or (asked.get("ntasks_per_node") or 1) * (asked.get("nodes") or 1)
+        has_gpu = partial(bool, asked.get("gpus_per_node"))
         number, walltime = int(ranks) * int(asked.get("cpus_per_task") or 1), asked.get("walltime") or walltime
     limit_s = walltime_s(str(walltime)) if walltime else None
-    return Allotment(job.name, number, limit_s, profile, queued, results, known, assumed)
+    return Allotment(job.name, number, limit_s, profile, queued, has_gpu, results, known, assumed)
+
+
+def _gpu_for_fits(settings: Settings) -> bool:
+    """Return whether fits on this machine run on a GPU."""
+    try:
+        return pacemaker_runner(settings).device() != CPU
+    except MissingProgramError:
+        return False

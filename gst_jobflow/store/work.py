@@ -59,7 +59,8 @@ class AssumedCosts(StrictModel):
 class Allotment:
     """Cores and walltime (None: unlimited) of one job on a profile, and the database that holds measured costs.
 
-    `known` is what was read from it for earlier jobs of the same flow; `assumed` are the costs where it has none.
+    `known` is what was read from it for earlier jobs of the same flow; `assumed` are the costs where it has none;
+    `has_gpu` tells whether the job has a GPU for fits.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Allotment:
     walltime_s: float | None
     profile: str
     queued: bool
+    has_gpu: Callable[[], bool]
     results: Results
     known: dict[Any, Any] = field(default_factory=dict)
     assumed: AssumedCosts = field(default_factory=AssumedCosts)

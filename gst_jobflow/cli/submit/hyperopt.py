@@ -10,7 +10,7 @@ from gst_jobflow.cli.fit_options import fit_config
 from gst_jobflow.cli.option_group import argument, option
 from gst_jobflow.cli.searches import SearchOverrides, go_on, prepare
 from gst_jobflow.cli.submit.options import read_config
-from gst_jobflow.cli.submit.submission import Estimate, Yes, check_cost, submit_flow
+from gst_jobflow.cli.submit.submission import Estimate, Yes, check_flow, submit_flow
 from gst_jobflow.store import Results
 
 
@@ -44,7 +44,7 @@ def command(
     else:
         fit_of = partial(fit_config, preset=fit, values=read_config(config))
         flow, what, store = prepare(results, dataset_id, preset, space, fit_of, asked, name)
-    check_cost(flow, project, show=estimate, yes=yes)
+    check_flow(flow, project, show=estimate, yes=yes)
     if not estimate:
         store()
         submit_flow(flow, project, what)
