@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
+
+from bson import decode, encode
+from bson.raw_bson import RawBSONDocument
 
 from gst_jobflow.documents import Document, Label, Structure
 from gst_jobflow.documents.base import now
-
-if TYPE_CHECKING:
-    from bson.raw_bson import RawBSONDocument
 
 
 @cache
@@ -36,8 +36,6 @@ class _Encoded:
     @classmethod
     def of(cls, document: Any) -> Self:
         """Encode a document."""
-        from bson import encode
-
         values = {name: getattr(document, name) for name in cls.__match_args__ if name != "data"}
         return cls(data=encode(document.to_mongo()), **values)
 
@@ -53,8 +51,6 @@ class _Encoded:
         pydantic.ValidationError
             A number is not finite or out of bounds.
         """
-        from bson import encode
-
         if not cls._are_sound(values):
             return cls.of(cls.model(**values))
         document = {**_defaults(cls.model), "created_at": now(), **values}
@@ -67,14 +63,10 @@ class _Encoded:
 
     def to_mongo(self) -> RawBSONDocument:
         """Return the document as pymongo takes it."""
-        from bson.raw_bson import RawBSONDocument
-
         return RawBSONDocument(self.data)
 
     def decode(self) -> Any:
         """Return the document."""
-        from bson import decode
-
         return self.model.model_validate(decode(self.data))
 
 
