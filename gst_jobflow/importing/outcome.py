@@ -49,9 +49,9 @@ class Question:
     stops: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass
 class Outcome:
-    """A record's documents, or why there are none; without slots, which make pickling slow.
+    """A record's documents, or why there are none; without slots, which make pickling slow, and not frozen: see Record.
 
     Parameters
     ----------

@@ -20,9 +20,9 @@ from gst_jobflow.structures.plain_atoms import PlainAtoms
 P = ParamSpec("P")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Record:
-    """One structure of a file, or why it cannot be read.
+    """One structure of a file, or why it cannot be read; a frozen one would take three times as long to make.
 
     Parameters
     ----------
