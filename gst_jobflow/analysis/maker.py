@@ -42,10 +42,7 @@ class AnalyseMaker(Maker):
     def make(self, trajectory_id: str | None) -> dict[str, Any]:
         """Analyse the frames of a run that were not analysed so; where time is up, a continuation goes on.
 
-        Returns
-        -------
-        dict
-            `trajectory_id`, `frames` (that have numbers or a problem) and `problems`.
+        Returns `trajectory_id`, `frames` (that have numbers or a problem) and `problems`.
         """
         results = job_results()
         if trajectory_id is None:
@@ -62,10 +59,7 @@ class AnalyseMaker(Maker):
     def make_structures(self, structure_ids: list[str], name: str) -> dict[str, Any]:
         """Analyse stored structures; numbers and arrays are those of a study.
 
-        Returns
-        -------
-        dict
-            `study_id`, `frames` and `problems`.
+        Returns `study_id`, `frames` and `problems`.
         """
         results = job_results()
         done, study = analyse_stored(

@@ -15,12 +15,7 @@ def write_restart(cell: DeviceFiles | Replicated, restart: Path, engine: LammpsE
     """Let LAMMPS read or replicate a written cell, and write a restart file with its groups.
 
     The file holds no potential: give ``pair_style`` and ``pair_coeff`` after ``read_restart``. The default `engine` is
-    that of `LammpsEngine.discover`.
-
-    Raises
-    ------
-    MissingProgramError, RunError
-        LAMMPS was not found, or failed.
+    that of `LammpsEngine.discover`. Raises MissingProgramError if there is none, and RunError if LAMMPS fails.
     """
     engine = engine or LammpsEngine.discover()
     restart = restart.resolve()

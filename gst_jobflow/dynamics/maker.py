@@ -120,12 +120,8 @@ def run_recorded(
 ) -> ProtocolResult:
     """Run a protocol in the job's work directory, or continue what an earlier attempt began there.
 
-    `watch` may end it early; see :func:`gst_jobflow.dynamics.protocol.run_protocol`.
-
-    Raises
-    ------
-    DataError
-        This is a continuation, and its earlier segments cannot be seen from here.
+    `watch` may end it early; see :func:`gst_jobflow.dynamics.protocol.run_protocol`. Raises DataError in a continuation
+    whose earlier segments cannot be seen from here.
     """
     settings = find_project().settings
     deadline = job_deadline(settings)

@@ -78,17 +78,8 @@ def data_header(n_atoms: int, box_A: Sequence[float], species_order: Sequence[st
 def atom_lines(first_id: int, types: NDArray, positions: NDArray) -> NDArray:
     """Return lines of atoms of a data file as bytes, shape (n, `ATOM_LINE`); ids count up from `first_id`.
 
-    Parameters
-    ----------
-    types
-        Shape (n,), from 1 to 99.
-    positions
-        Shape (n, 3) in Å, not negative; written to 1e-8 Å.
-
-    Raises
-    ------
-    DataError
-        A position is not finite, negative, or beyond 1 cm.
+    `types` (n,) are from 1 to 99. Positions (n, 3) in Å are written to 1e-8 Å; DataError is raised if one is not
+    finite, negative, or beyond 1 cm.
     """
     if not (np.isfinite(positions).all() and positions.min(initial=0.0) >= 0 and positions.max(initial=0.0) < 1e8):
         raise DataError("a position is not finite or outside of the box", "check how the structure was made")

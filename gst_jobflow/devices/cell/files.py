@@ -65,8 +65,6 @@ def write_device(
 
     Parameters
     ----------
-    spec, barrier
-        As for `build_device`.
     path
         Data file; compressed if its name ends in ``.gz``.
     species_order
@@ -98,13 +96,7 @@ def write_device(
 
 
 def check_room(path: Path, n_atoms: int) -> None:
-    """Refuse a path that cannot be written, or whose disk has too little room for `n_atoms`.
-
-    Raises
-    ------
-    InputError
-        The folder does not exist, or the disk is too full.
-    """
+    """Refuse a path that cannot be written, or whose disk has too little room for `n_atoms`; raises InputError."""
     folder = path.resolve().parent
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}", "create it, or name another file")
