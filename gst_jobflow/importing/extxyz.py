@@ -23,7 +23,7 @@ from ase import Atoms
 from ase.data import atomic_numbers
 
 from gst_jobflow.base.errors import DataError
-from gst_jobflow.importing.files import BUFFER_BYTES, CANNOT_READ_ON, open_bytes
+from gst_jobflow.importing.files import CANNOT_READ_ON, open_bytes
 from gst_jobflow.importing.options import ImportOptions
 from gst_jobflow.importing.records import Record
 from gst_jobflow.structures.plain_atoms import PlainAtoms
@@ -48,8 +48,8 @@ def cut_frames(file: Path) -> Iterator[bytes | Record]:
     index = 0
     try:
         with open_bytes(file) as raw:
-            # the readline of packed files is slow
-            stream = cast(BinaryIO, raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw, BUFFER_BYTES))  # type: ignore[arg-type]
+            # the readline of packed files is slow; a larger buffer would lose what comes before a cut
+            stream = cast(BinaryIO, raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw))  # type: ignore[arg-type]
             while (frame := _next_frame(stream)) is not None:
                 yield frame
                 index += 1
