@@ -182,8 +182,8 @@ def push_apart(
 ) -> int:
     """Move atoms, in place, until no pair is closer than `allowed`; return the number of steps.
 
-    FIRE minimises an energy harmonic in the overlaps until it no longer falls. The caller checks whether overlaps are
-    left (`scaled_min_distance`).
+    FIRE minimises an energy harmonic in the overlaps until it no longer falls. Coincident atoms have no direction in
+    which to part. The caller checks whether overlaps are left (`scaled_min_distance`).
 
     Parameters
     ----------
@@ -196,10 +196,6 @@ def push_apart(
     skin_A
         Extra distance within which pairs are listed; the list is kept until an atom has moved half of it, which is
         quicker if few atoms move. 0 lists pairs at every step.
-
-    Notes
-    -----
-    Coincident atoms have no direction in which to part; the caller's check finds them.
     """
     target_A = allowed.matrix_A * (1 + _MARGIN)
     free = np.ones(len(atoms), bool) if movable is None else np.asarray(movable, bool)
