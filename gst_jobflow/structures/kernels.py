@@ -41,7 +41,7 @@ def compiled(function: Callable[..., Any], fastmath: bool = False) -> Callable[.
 
 
 @compiled
-def _after_blanks(text: NDArray, at: int) -> int:
+def _after_blanks(text: NDArray, at: np.uintp) -> np.uintp:
     while text[at] == _BLANK or text[at] == _TAB:
         at += _ONE
     return at
@@ -59,7 +59,7 @@ def _read_whole(text: NDArray, at: int, whole: int) -> tuple[int, int]:
 
 
 @compiled
-def _read_decimal(text: NDArray, at: int) -> tuple[float, int]:
+def _read_decimal(text: NDArray, at: np.uintp) -> tuple[float, np.int64 | int]:
     """Return the number at a place, and the place behind it, if it has a point, few digits and no exponent; else -1."""
     negative = text[at] == _MINUS
     start = at + _ONE if negative else at
