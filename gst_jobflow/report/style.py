@@ -5,15 +5,12 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gst_jobflow.report import palette
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from gst_jobflow.report.plot_types import Axes, Figure
 
 DPI = 150
 PANEL_IN = (3.9, 3.3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,12 +17,9 @@ from gst_jobflow.analysis.series import Series, newest
 from gst_jobflow.documents import Trajectory
 from gst_jobflow.report import palette
 from gst_jobflow.report.figures.cycle import dome_of, dome_outline, operation_columns, z_time_map
+from gst_jobflow.report.plot_types import Axes, Figure
 from gst_jobflow.report.style import GREY, PANEL_IN, WIDE_IN, canvas, legend_below, legend_entries, panel_grid, styled
 from gst_jobflow.store.files.artifacts import ArtifactStore
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Steps = Sequence[tuple[str, "Trajectory"]]
 

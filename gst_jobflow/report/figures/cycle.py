@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,11 +12,8 @@ from gst_jobflow.analysis.series import newest
 from gst_jobflow.documents import Trajectory
 from gst_jobflow.report import palette
 from gst_jobflow.report.collect import CycleData
+from gst_jobflow.report.plot_types import Axes, Figure
 from gst_jobflow.report.style import PANEL_IN, WIDE_IN, canvas, legend_below, panel, panel_grid, styled, tick_locator
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 # if durations differ by a larger factor, short operations get more than their share of the time axis
 _SAME_SCALE = 5.0

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gst_jobflow.report import palette
 from gst_jobflow.report.label_data import Comparison, FORCE_EDGES_eV_A, MethodData
+from gst_jobflow.report.plot_types import Axis, Figure
 from gst_jobflow.report.style import (
     PANEL_IN,
     at_most_shown,
@@ -23,10 +23,6 @@ from gst_jobflow.report.style import (
     styled,
     tick_locator,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axis import Axis
-    from matplotlib.figure import Figure
 
 # bins of the force histogram in one step of the figure
 _JOINED = 8

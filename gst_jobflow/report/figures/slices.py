@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -15,11 +15,8 @@ from numpy.typing import NDArray
 
 from gst_jobflow.report import palette
 from gst_jobflow.report.figures.cycle import dome_outline
+from gst_jobflow.report.plot_types import Axes, Figure
 from gst_jobflow.report.style import WIDE_IN, canvas, panel_grid, styled
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 THICKNESS_A = 12.0
 """Of a slice: about two cells of rock-salt."""

@@ -6,13 +6,13 @@ Panels are small (about 4 inches) separate images: side by side on a screen, bel
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gst_jobflow.evaluation.parity import Parity
 from gst_jobflow.report import palette, words
 from gst_jobflow.report.collect import LabelRows, StructureRows
+from gst_jobflow.report.plot_types import Figure
 from gst_jobflow.report.style import (
     PANEL_IN,
     at_most_shown,
@@ -28,9 +28,6 @@ from gst_jobflow.report.style import (
     styled,
 )
 from gst_jobflow.structures.composition import parse_formula
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 @styled

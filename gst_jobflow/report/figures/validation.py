@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,8 @@ from gst_jobflow.analysis.averages import Mean
 from gst_jobflow.analysis.validation import REFERENCE, SHORTEST_A, named_curve, names_of_curves
 from gst_jobflow.report import palette, words
 from gst_jobflow.report.figures.analysis import readable_number
+from gst_jobflow.report.plot_types import Axes, Figure
 from gst_jobflow.report.style import GREY, PANEL_IN, WIDE_IN, canvas, legend_below, styled
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _MOST_COLUMNS = 3
 _BLACK = "#000000"

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from html import escape
 from textwrap import wrap
-from typing import TYPE_CHECKING
 
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
@@ -28,14 +27,12 @@ from gst_jobflow.report.figures.study import energy_parity, force_parity
 from gst_jobflow.report.pages.evaluation import overall_rows
 from gst_jobflow.report.pages.iteration import finished_iterations
 from gst_jobflow.report.pages.robustness import robustness_runs
+from gst_jobflow.report.plot_types import Figure
 from gst_jobflow.report.style import to_png
 from gst_jobflow.report.web.memory import Memory
 from gst_jobflow.report.web.source import Source
 from gst_jobflow.store import Results
 from gst_jobflow.store.files.references import as_bytes
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 logger = logging.getLogger(__name__)
 
