@@ -219,6 +219,14 @@ def scatter(
         )
 
 
+def discs(axes: Axes, centres: np.ndarray, diameters: np.ndarray, **look: Any) -> None:
+    """Draw discs at `centres` (n, 2) with `diameters` (n,), both in the units of the axes, the last on top."""
+    from matplotlib.collections import EllipseCollection
+
+    size: Any = {"units": "xy", "offsets": centres, "offset_transform": axes.transData}
+    axes.add_collection(EllipseCollection(diameters, diameters, np.zeros(len(centres)), **size, **look))
+
+
 def diagonal(axes: Axes, low: float, high: float) -> None:
     """Set equal limits around `low` to `high` and draw the line of equality of a parity plot."""
     margin = 0.05 * max(high - low, 1e-3)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from gst_jobflow.report import palette
 from gst_jobflow.report.figures.cycle import dome_outline
 from gst_jobflow.report.plot_types import Axes, Figure
-from gst_jobflow.report.style import WIDE_IN, canvas, panel_grid, styled
+from gst_jobflow.report.style import WIDE_IN, canvas, discs, panel_grid, styled
 
 THICKNESS_A = 12.0
 """Of a slice: about two cells of rock-salt."""
@@ -148,22 +148,9 @@ def _panels(slices: Sequence[Slice], beside_in: float) -> tuple[Figure, list[Axe
 
 
 def _atoms(axes: Axes, each: Slice, colours: NDArray) -> None:
-    from matplotlib.collections import EllipseCollection
-
     axes.set(xlim=(0, each.size_nm[0]), ylim=(0, each.size_nm[1]), aspect="equal", title=each.title)
     axes.grid(visible=False)
     size = np.full(len(each.place_nm), 2 * _RADIUS_NM)
-    discs = EllipseCollection(
-        size,
-        size,
-        np.zeros(len(size)),
-        units="xy",
-        offsets=each.place_nm,
-        offset_transform=axes.transData,
-        facecolors=colours,
-        edgecolors="none",
-        rasterized=True,
-    )
-    axes.add_collection(discs)
+    discs(axes, each.place_nm, size, facecolors=colours, edgecolors="none", rasterized=True)
     if each.dome is not None:
         dome_outline(axes, each.dome)
