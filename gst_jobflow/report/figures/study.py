@@ -5,13 +5,15 @@ Panels are small (about 4 inches) separate images: side by side on a screen, bel
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
+from gst_jobflow.datasets.table import CategoricalColumn
 from gst_jobflow.evaluation.parity import Parity
 from gst_jobflow.report import palette, words
 from gst_jobflow.report.collect import LabelRows, StructureRows
+from gst_jobflow.report.label_data import reference_eV
 from gst_jobflow.report.plot_types import Figure
 from gst_jobflow.report.style import (
     PANEL_IN,
@@ -84,7 +86,11 @@ def label_energies(rows: LabelRows, references_eV: Mapping[str, float]) -> Figur
 
     Atomic reference energies are subtracted if `references_eV` holds all elements.
     """
-    energy = np.array(rows.energy_per_atom_eV, dtype=float) - _reference_eV_per_atom(rows.formula, references_eV)
+    formulas = CategoricalColumn.of(rows.formula)
+    # all or none, else compositions would not be comparable
+    complete = all(set(parse_formula(formula)) <= set(references_eV) for formula in formulas.known)
+    zero_eV = reference_eV(formulas, dict(references_eV)) if complete else 0.0
+    energy = np.array(rows.energy_per_atom_eV, dtype=float) - zero_eV
     force = np.array(rows.max_force_eV_A, dtype=float)
     types = np.array(rows.config_type)
     good = np.isfinite(energy) & np.isfinite(force) & (np.array(rows.state) == "converged")
@@ -97,18 +103,6 @@ def label_energies(rows: LabelRows, references_eV: Mapping[str, float]) -> Figur
     axes.set(xlabel="energy less atomic references (eV/atom)", ylabel="largest force (eV/Å)", title="Labels")
     axes.set_ylim(bottom=0)
     return legend_below(axes)
-
-
-def _reference_eV_per_atom(formulas: Sequence[str], references_eV: Mapping[str, float]) -> np.ndarray:
-    found: dict[str, float] = {}
-    for formula in set(formulas):
-        counts = parse_formula(formula)
-        if set(counts) <= set(references_eV):
-            total = sum(number * references_eV[element] for element, number in counts.items())
-            found[formula] = total / sum(counts.values())
-    # all or none, else compositions would not be comparable
-    complete = len(found) == len(set(formulas))
-    return np.array([found[formula] if complete else 0.0 for formula in formulas])
 
 
 @styled
