@@ -262,6 +262,11 @@ def number(value: Any, digits: int = 4) -> str:
     return str(value)
 
 
+def shown(value: float | None, form: str) -> str:
+    """Format a number by a format specification; a dash for None."""
+    return "–" if value is None else format(value, form)
+
+
 def extent(values: np.ndarray, digits: int) -> str:
     """Return smallest and largest of the finite values (n,); a dash without any."""
     finite = values[np.isfinite(values)]

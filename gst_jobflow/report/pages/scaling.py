@@ -40,10 +40,10 @@ def _cells(row: dict[str, Any]) -> list[str]:
     return [
         spread,
         f"{row['steps_per_day']:,.0f}",
-        "–" if row["efficiency"] is None else f"{row['efficiency']:.2f}",
+        words.shown(row["efficiency"], ".2f"),
         f"{100 * row['comm_share']:.1f} %",
         f"{row['pair_imbalance']:.2f}",
-        "–" if row["memory_B_per_atom"] is None else f"{row['memory_B_per_atom']:,.0f}",
+        words.shown(row["memory_B_per_atom"], ",.0f"),
         f"{100 * row['cpu_use']:.0f} %",
     ]
 

@@ -415,15 +415,13 @@ def operations_table(data: CycleData) -> Table:
             "logged (eV)": words.number(added if asked else None, 6),
             "eV/atom": words.number(logged.eV_per_atom if logged else None, 4),
             "pJ": "–" if logged is None else f"{logged.pJ:.4g}",
-            "difference (%)": "–" if difference is None else f"{difference:+.4f}",
+            "difference (%)": words.shown(difference, "+.4f"),
             "T max (K)": words.number(operation.max_equilibrated_K),
             "instant": words.number(operation.max_temperature_K),
             "T end (K)": words.number(operation.end_equilibrated_K),
             "last instant": words.number(operation.final_temperature_K),
             "max γ": words.number(operation.max_gamma, 3),
-            "crystal-like": (
-                "–" if operation.crystalline_fraction is None else f"{operation.crystalline_fraction:.3f}"
-            ),
+            "crystal-like": words.shown(operation.crystalline_fraction, ".3f"),
         }
         rows.append({"operation": name, "state": operation.state, **values})
     columns = list(rows[0]) if rows else []
