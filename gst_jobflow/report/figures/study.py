@@ -11,28 +11,14 @@ import numpy as np
 
 from gst_jobflow.datasets.table import CategoricalColumn
 from gst_jobflow.evaluation.parity import Parity
-from gst_jobflow.report import palette, words
+from gst_jobflow.report import palette, style, words
 from gst_jobflow.report.collect import LabelRows, StructureRows
 from gst_jobflow.report.label_data import reference_eV
 from gst_jobflow.report.plot_types import Figure
-from gst_jobflow.report.style import (
-    PANEL_IN,
-    at_most_shown,
-    canvas,
-    diagonal,
-    histogram,
-    legend_below,
-    ordered_types,
-    panel,
-    readable,
-    scatter,
-    stacked_bars,
-    styled,
-)
 from gst_jobflow.structures.composition import parse_formula
 
 
-@styled
+@style.styled
 def compositions(rows: StructureRows) -> Figure | None:
     """Draw the number of structures by composition, stacked by config type."""
     if not len(rows):
@@ -41,25 +27,25 @@ def compositions(rows: StructureRows) -> Figure | None:
     names, counts = np.unique(formulas, return_counts=True)
     # the most frequent ones
     shown = names[np.argsort(-counts, kind="stable")][:12][::-1]
-    axes = panel(PANEL_IN[0], max(2.2, 0.9 + 0.33 * len(shown)) if len(shown) > 6 else PANEL_IN[1])
+    axes = style.panel(style.PANEL_IN[0], max(2.2, 0.9 + 0.33 * len(shown)) if len(shown) > 6 else style.PANEL_IN[1])
     series = [
         (
-            readable(name),
+            style.readable(name),
             palette.config_type(name),
             np.array([np.sum((formulas == formula) & (types == name)) for formula in shown]),
         )
-        for name in ordered_types(rows.config_type)
+        for name in style.ordered_types(rows.config_type)
     ]
-    stacked_bars(axes, [words.formula(formula) for formula in shown], series)
+    style.stacked_bars(axes, [words.formula(formula) for formula in shown], series)
     more = len(names) - len(shown)
     axes.set(xlabel="structures", title="Compositions" + (f" ({more} more not shown)" if more else ""))
-    return legend_below(axes)
+    return style.legend_below(axes)
 
 
-@styled
+@style.styled
 def minimum_distances(rows: StructureRows) -> Figure | None:
     """Draw a histogram of the closest contacts of structures, by config type."""
-    return histogram(
+    return style.histogram(
         np.array(rows.min_distance_A, dtype=float),
         np.array(rows.config_type),
         "closest contact in a structure (Å)",
@@ -68,10 +54,10 @@ def minimum_distances(rows: StructureRows) -> Figure | None:
     )
 
 
-@styled
+@style.styled
 def densities(rows: StructureRows) -> Figure | None:
     """Draw a histogram of mass densities, by config type."""
-    return histogram(
+    return style.histogram(
         np.array(rows.density_g_cm3, dtype=float),
         np.array(rows.config_type),
         "mass density (g/cm³)",
@@ -80,7 +66,7 @@ def densities(rows: StructureRows) -> Figure | None:
     )
 
 
-@styled
+@style.styled
 def label_energies(rows: LabelRows, references_eV: Mapping[str, float]) -> Figure | None:
     """Draw largest force against energy of each converged label.
 
@@ -96,23 +82,23 @@ def label_energies(rows: LabelRows, references_eV: Mapping[str, float]) -> Figur
     good = np.isfinite(energy) & np.isfinite(force) & (np.array(rows.state) == "converged")
     if not good.any():
         return None
-    axes = panel()
-    scatter(axes, energy, force, types, good)
+    axes = style.panel()
+    style.scatter(axes, energy, force, types, good)
     if force[good].max() > 30 * max(np.median(force[good]), 1e-3):
         axes.set_yscale("symlog", linthresh=1.0)
     axes.set(xlabel="energy less atomic references (eV/atom)", ylabel="largest force (eV/Å)", title="Labels")
     axes.set_ylim(bottom=0)
-    return legend_below(axes)
+    return style.legend_below(axes)
 
 
-@styled
+@style.styled
 def energy_parity(parity: dict[str, Parity]) -> Figure | None:
     """Draw predicted against reference energy per atom; test filled, train open."""
     series = {split: (each.energy_ref, each.energy_pred, each.config_type) for split, each in parity.items()}
     return _parity(series, "energy (eV/atom)", "Energy", "meV/atom", 5.5)
 
 
-@styled
+@style.styled
 def force_parity(parity: dict[str, Parity]) -> Figure | None:
     """Draw predicted against reference force components; test on top of train."""
     series = {split: (each.force_ref, each.force_pred, each.force_config_type) for split, each in parity.items()}
@@ -125,15 +111,15 @@ def _parity(
     everything = [np.concatenate([ref, pred]) for ref, pred, _ in series.values()]
     if not everything or not sum(len(values) for values in everything):
         return None
-    figure = canvas(4.6, 4.9)
+    figure = style.canvas(4.6, 4.9)
     axes = figure.subplots()
     low, high = min(values.min() for values in everything), max(values.max() for values in everything)
-    diagonal(axes, low, high)
+    style.diagonal(axes, low, high)
     text = []
     for split, (ref, pred, types) in series.items():
         train = split == "train"
-        for name in ordered_types(types.tolist()):
-            chosen = at_most_shown(np.flatnonzero(types == name))
+        for name in style.ordered_types(types.tolist()):
+            chosen = style.at_most_shown(np.flatnonzero(types == name))
             colour = palette.config_type(name)
             axes.plot(
                 ref[chosen],
@@ -158,9 +144,9 @@ def _parity(
 def _parity_legend(figure: Figure, series: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
     from matplotlib.lines import Line2D
 
-    names = ordered_types([str(name) for _, _, types in series.values() for name in np.unique(types)])
+    names = style.ordered_types([str(name) for _, _, types in series.values() for name in np.unique(types)])
     handles = [
-        Line2D([], [], ls="", marker=palette.marker(name), color=palette.config_type(name), label=readable(name))
+        Line2D([], [], ls="", marker=palette.marker(name), color=palette.config_type(name), label=style.readable(name))
         for name in names
     ]
     dark = "#1D2530"
