@@ -32,9 +32,6 @@ from gst_jobflow.selection.frames import FoundStructure, stored_structures
 from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import located_runs
 
-Source = Annotated[
-    str | None, typer.Argument(help="A trajectory or a cycle by id or name, or CYCLE:N for its N-th operation.")
-]
 Where = Annotated[
     list[str] | None,
     typer.Option("--where", "-w", help="Instead: stored structures, as in gst query: 'config_type=melt_quench'."),

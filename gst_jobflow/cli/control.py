@@ -9,7 +9,7 @@ import typer
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
-from gst_jobflow.cli.option_group import flag
+from gst_jobflow.cli.option_group import argument, flag
 from gst_jobflow.documents import Study
 from gst_jobflow.launch import control
 from gst_jobflow.launch.control import ChangedJob
@@ -31,7 +31,7 @@ def resume(job_ids: JobIds = None, as_json: JsonOption = False) -> None:
 
 
 def approve(
-    study: Annotated[str, typer.Argument(help="Id or name of the study of gst submit iterate.")],
+    study: str = argument("Id or name of the study of gst submit iterate.", default=...),
     as_json: JsonOption = False,
 ) -> None:
     """Let a study go on with the step that gst submit iterate --pause-before made wait.

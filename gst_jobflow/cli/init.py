@@ -7,15 +7,12 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.plugins import known
 from gst_jobflow.base.settings import PROFILES, PROJECT_FILE, Project, check_profile
 from gst_jobflow.cli.common import say
-from gst_jobflow.cli.option_group import flag, option
+from gst_jobflow.cli.option_group import argument, flag, option
 from gst_jobflow.devices.programme import check_programmes
 from gst_jobflow.labelling.choose import check_labels
 from gst_jobflow.launch.configs import config_template, fill, write_configs
@@ -28,7 +25,7 @@ DEMO = ("gst demo", "run the whole paper in miniature")
 
 
 def command(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Project folder; created if missing.")],
+    folder: Path = argument("Project folder; created if missing.", default=..., metavar="DIR"),
     profile: str | None = option(f"Where the work runs: {', '.join(known('profiles', PROFILES))}; default: laptop."),
     name: str | None = option("Name of the database, if projects share a MongoDB; default: that of the URI, else gst."),
     mongo_uri_file: Path | None = option(

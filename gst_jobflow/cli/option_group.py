@@ -11,7 +11,10 @@ import typer
 
 
 def option(help: str, *names: str, default: Any = None, **limits: Any) -> Any:
-    """Return an option of a command: what it does, its names (else from the parameter), its default and limits."""
+    """Return an option of a command: what it does, its names (else from the parameter), its default and limits.
+
+    With default `...` it has to be given.
+    """
     return typer.Option(default, *names, help=help, **limits)
 
 
@@ -21,7 +24,7 @@ def flag(help: str, name: str) -> Any:
 
 
 def argument(help: str, *, default: Any = None, metavar: str | None = None) -> Any:
-    """Return an argument of a command that may be left out."""
+    """Return an argument of a command that may be left out or, with default `...`, has to be given."""
     return typer.Argument(default, help=help, metavar=metavar)
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.settings import Project
@@ -13,8 +10,8 @@ from gst_jobflow.base.strict import checked
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import open_project, parse_assignments
 from gst_jobflow.cli.fit_options import fit_config, varied
-from gst_jobflow.cli.option_group import flag, option
-from gst_jobflow.cli.submit.options import ConfigFile, FitOption, Preset, read_config
+from gst_jobflow.cli.option_group import argument, flag, option
+from gst_jobflow.cli.submit.options import ConfigFile, FitOption, read_config
 from gst_jobflow.cli.submit.submission import Estimate, Yes, check_cost, submit_flow
 from gst_jobflow.datasets.change import check_fractions, fraction_datasets
 from gst_jobflow.datasets.spec import RANDOM_TYPES
@@ -26,7 +23,7 @@ from gst_jobflow.store.lookup import get_located
 
 
 def command(
-    dataset_id: Annotated[str, typer.Argument(help="Id of the dataset, or its beginning.")],
+    dataset_id: str = argument("Id of the dataset, or its beginning.", default=...),
     vary: list[str] | None = option("A field and its values, e.g. embedding.n_densities=1,2,3 (repeatable)."),
     share: str | None = option(
         "Shares of the random training structures, e.g. random=1,0.5,0.25,0: nested, one test set."
@@ -39,7 +36,7 @@ def command(
         "YAML file for --robustness; gst submit robustness --show-config prints one."
     ),
     name: str = option("Name of the study.", default="ablation"),
-    preset: Preset = None,
+    preset: str | None = option("Preset of all fits: gst-ace-24, small or linear."),
     config: ConfigFile = None,
     option: FitOption = None,
     estimate: Estimate = False,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from gst_jobflow.base.errors import InputError
@@ -19,34 +17,26 @@ from gst_jobflow.flows.fit import FitFlowMaker
 from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import get_located
 
-PresetOption = Annotated[
-    str | None,
-    typer.Option(help="gst-ace-24 (size of the paper's), small or linear; default: the parent's, else small."),
-]
-ModelOption = Annotated[
-    str, typer.Option(help=f"{', '.join(models())}; all but ace have fields of their own, grace is GRACE/FS.")
-]
 _FITS = {"ace": "fit", "grace": "GRACE/FS fit"}
-FirstGuessOption = Annotated[
-    bool, typer.Option("--first-guess", help="Fit a linear potential first, and start from it.")
-]
-UpfitOption = Annotated[
-    float | None,
-    typer.Option(metavar="KAPPA", help="Afterwards, upfit with force weight KAPPA; with --parent, run only the upfit."),
-]
 
 
 def command(
     dataset_id: str | None = argument("Id of the dataset, or its beginning."),
     name: str = option("Name of the potential.", default="potential"),
-    preset: PresetOption = None,
+    preset: str | None = option(
+        "gst-ace-24 (size of the paper's), small or linear; default: the parent's, else small."
+    ),
     config: ConfigFile = None,
     option: FitOption = None,
-    model: ModelOption = "ace",
+    model: str = option(
+        f"{', '.join(models())}; all but ace have fields of their own, grace is GRACE/FS.", default="ace"
+    ),
     solver: str | None = option("pacemaker, or linear: P = 1 in seconds."),
     parent: str | None = option("Id of a potential to start from."),
-    first_guess: FirstGuessOption = False,
-    upfit: UpfitOption = None,
+    first_guess: bool = flag("Fit a linear potential first, and start from it.", "--first-guess"),
+    upfit: float | None = option(
+        "Afterwards, upfit with force weight KAPPA; with --parent, run only the upfit.", metavar="KAPPA"
+    ),
     ensemble: int = option("Fit this many, which differ in seed and weights.", default=1, min=1),
     show_config: bool = flag("Print all fields, and submit nothing.", "--show-config"),
     estimate: Estimate = False,
