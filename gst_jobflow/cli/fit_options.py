@@ -9,7 +9,7 @@ from typing import Any, cast
 import yaml
 from pydantic import BaseModel
 
-from gst_jobflow.base.errors import InputError, check_known, nearest
+from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.base.plugins import known
 from gst_jobflow.base.strict import checked, merged
 from gst_jobflow.cli.common import parse_yaml
@@ -69,39 +69,6 @@ MODELS = ("ace", "grace")
 def models() -> list[str]:
     """Return what `--model` takes: ours, and the fit engines of plugins."""
     return [name for name in known(GROUP, dict.fromkeys((*MODELS, *OWN_KINDS))) if name not in OWN_KINDS[1:]]
-
-
-def check_model(
-    model: str,
-    preset: str | None,
-    solver: str | None,
-    parent: str | None,
-    first_guess: bool,
-    upfit: float | None,
-    ensemble: int,
-) -> None:
-    """Refuse options of ACE fits for other models.
-
-    Raises
-    ------
-    InputError
-        The model is unknown, or an option is for ACE fits only.
-    """
-    check_known("no model", model, models())
-    given = {
-        "--preset": preset is not None,
-        "--solver": solver is not None,
-        "--parent": parent is not None,
-        "--first-guess": first_guess,
-        "--upfit": upfit is not None,
-        "--ensemble": ensemble > 1,
-    }
-    if model != "ace" and (ace_only := [option for option, is_given in given.items() if is_given]):
-        raise InputError(
-            f"{', '.join(ace_only)}: for ACE fits only",
-            f"leave out what {model} lacks; --option sets its fields, e.g. seed=2 for another fit, and "
-            f"gst submit fit --model {model} --show-config prints them",
-        )
 
 
 def other_config(
