@@ -16,7 +16,7 @@ from gst_jobflow.archive import backup as backups
 from gst_jobflow.archive.manifests import BackupManifest
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.settings import Project
-from gst_jobflow.base.words import counted
+from gst_jobflow.base.words import counted, size
 from gst_jobflow.cli import users
 from gst_jobflow.cli.common import JsonOption, disk_in_words, open_project, print_json, print_table, say
 from gst_jobflow.cli.option_group import argument, flag
@@ -191,7 +191,7 @@ def _show_backup(manifest: BackupManifest, done: str, as_json: bool) -> None:
         return
     typer.echo(done)
     files = manifest.files
-    held = f"{files.count} ({files.size_bytes / 1e6:.1f} MB)" if files.included else "none (--no-files)"
+    held = f"{files.count} ({size(files.size_bytes)})" if files.included else "none (--no-files)"
     rows = [
         ("made", f"{manifest.created_at:%Y-%m-%d %H:%M:%S} UTC"),
         ("documents", f"{manifest.documents} in {len(manifest.collections)} collections"),
@@ -212,7 +212,7 @@ def _show(status: ServiceStatus, as_json: bool) -> None:
         ("uri", status.uri),
         ("version", status.version),
         ("pid", status.pid),
-        ("size", None if status.size_bytes is None else f"{status.size_bytes / 1e6:.1f} MB"),
+        ("size", None if status.size_bytes is None else size(status.size_bytes)),
         ("documents", ", ".join(f"{name} {count}" for name, count in status.collections.items() if count)),
     ]
     print_table([row for row in rows if row[1] not in (None, "")], ("", ""))

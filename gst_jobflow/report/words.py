@@ -281,15 +281,6 @@ def moment(time: datetime | None) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S") if time else "–"
 
 
-def size(n_bytes: float) -> str:
-    """Format a file size."""
-    for unit in ("B", "kB", "MB"):
-        if n_bytes < 1000:
-            return f"{n_bytes:.3g} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:.3g} GB"
-
-
 def file_name(name: str, id: str) -> str:
     """Return a file name from the letters, digits, dots and dashes of `name`, else from the id."""
     return re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-.")[:80] or re.sub(r"[^A-Za-z0-9-]+", "-", id)

@@ -17,7 +17,7 @@ from gst_jobflow import __version__
 from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import flattened
-from gst_jobflow.base.words import counted
+from gst_jobflow.base.words import counted, size
 from gst_jobflow.documents import ActiveSet, ArtifactRef, Cycle, Potential, Rmse, RmseOfType, Study, Trajectory
 from gst_jobflow.report import palette, words
 from gst_jobflow.report.collect import (
@@ -131,7 +131,7 @@ def thin_page(html: str, most_bytes: int = MOST_BYTES) -> str:
         excess -= html.count(picture) * (len(picture.encode()) - len(_LEFT_OUT))
     if excess > 0:
         raise InputError(
-            f"the page is larger than {words.size(most_bytes)} without its pictures", "report its documents one by one"
+            f"the page is larger than {size(most_bytes)} without its pictures", "report its documents one by one"
         )
     return re.sub(
         r'<img src="data:image/png;base64,[^"]*"[^>]*>',
@@ -524,7 +524,7 @@ def _costs(data: StudyData) -> Table:
 
 def _files(data: StudyData) -> Table:
     def rows(owner: str, refs: Iterable[ArtifactRef | None]) -> list[list[str]]:
-        return [[owner, ref.name, words.size(ref.size_bytes), ref.sha256] for ref in refs if ref is not None]
+        return [[owner, ref.name, size(ref.size_bytes), ref.sha256] for ref in refs if ref is not None]
 
     found: list[list[str]] = []
     for each in data.potentials:

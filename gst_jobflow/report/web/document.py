@@ -13,6 +13,7 @@ from markupsafe import Markup
 from pymongo.database import Database
 
 from gst_jobflow.base.strict import flattened
+from gst_jobflow.base.words import size
 from gst_jobflow.documents import DOCUMENTS, Cycle, Potential, Study
 from gst_jobflow.report import words
 from gst_jobflow.report.collect import CycleData
@@ -161,7 +162,7 @@ def _files(found: Lineage) -> Table | None:
         address = '<a href="/file/{}/{}/{}" download>{}</a>'
         there = file["state"] == "there"
         name = Markup(address).format(found.collection, found.id, digest, file["name"]) if there else file["name"]
-        rows.append([name, words.size(file["size_bytes"]), file["state"], digest])
+        rows.append([name, size(file["size_bytes"]), file["state"], digest])
     return Table(["file", "size", "state", "SHA-256"], rows, frozenset({1}))
 
 
