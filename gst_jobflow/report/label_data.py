@@ -372,7 +372,8 @@ def compare(results: Results, one: MethodData, other: MethodData, tell: Progress
     if not len(mine):
         return None
     pair = [(one.columns, mine), (other.columns, theirs)]
-    energy = np.stack([_relative_eV(columns, rows) for columns, rows in pair], axis=1)
+    members = [columns.take(rows) for columns, rows in pair]
+    energy = np.stack([m.energies_eV - reference_eV(m.formulas, least_squares(m)) for m in members], axis=1)
     types = one.columns.config_types[mine]
     sums = {name: np.zeros(3) for name in types.counts()}
     random, share = np.random.default_rng(0), _SAMPLED / (3 * one.columns.n_atoms[mine].sum())
@@ -395,11 +396,6 @@ def compare(results: Results, one: MethodData, other: MethodData, tell: Progress
         one.fingerprint, other.fingerprint, _errors(gaps_meV, np.sum(list(sums.values()), axis=0)), by_type, energy,
         names, np.concatenate(sample), np.array(types.known)[np.concatenate(sample_types)],
     )  # fmt: skip
-
-
-def _relative_eV(columns: Columns, rows: np.ndarray) -> np.ndarray:
-    members = columns.take(rows)
-    return members.energies_eV - reference_eV(members.formulas, least_squares(members))
 
 
 def _errors(gaps_meV: np.ndarray, sums: np.ndarray) -> MethodDifference:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.base.settings import Project
 from gst_jobflow.base.strict import checked
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import open_project, parse_assignments
@@ -62,13 +61,9 @@ def command(
     check_cost(maker.make(found.id, [(each, found.id) for each in shares]), project, show=estimate, yes=yes)
     if not estimate:
         made = fraction_datasets(results, found.id, shares, kinds, share_seed) if shares else []
-        _submit(maker, project, found, [(share, one.dataset.id) for share, one in zip(shares, made, strict=True)])
-
-
-def _submit(maker: AblationMaker, project: Project, dataset: Dataset, by_share: list[tuple[float, str]]) -> None:
-    flow = maker.make(dataset.id, by_share)
-    fits = sum(each.name.startswith("fit ") for each in flow.jobs)
-    submit_flow(flow, project, f"{counted(fits, 'fit')} to dataset {dataset.name}")
+        flow = maker.make(found.id, [(share, one.dataset.id) for share, one in zip(shares, made, strict=True)])
+        fits = sum(each.name.startswith("fit ") for each in flow.jobs)
+        submit_flow(flow, project, f"{counted(fits, 'fit')} to dataset {found.name}")
 
 
 def _shares(text: str | None) -> list[float]:

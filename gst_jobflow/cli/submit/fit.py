@@ -93,11 +93,6 @@ def command(
     maker = FitFlowMaker(potential_name=name, config=chosen, first_guess=ace.first_guess, ensemble=ace.ensemble)
     maker.plugin = model if model not in MODELS else ""
     maker.upfit_kappa = ace.upfit if start is None else None  # with a parent, the upfit is the only stage
-    what = (
-        f"{_fits(model, ace.ensemble)} {name} to dataset {dataset.name} ({counted(dataset.counts['train'], 'label')})"
-    )
+    fits = f"{ace.ensemble} fits" if ace.ensemble > 1 else _FITS.get(model, f"{model} fit")
+    what = f"{fits} {name} to dataset {dataset.name} ({counted(dataset.counts['train'], 'label')})"
     submit_flow(maker.make(dataset.id, start.id if start else None), project, what, only_estimate=estimate, yes=yes)
-
-
-def _fits(model: str, number: int) -> str:
-    return f"{number} fits" if number > 1 else _FITS.get(model, f"{model} fit")

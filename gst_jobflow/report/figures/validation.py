@@ -129,7 +129,8 @@ def difference_chart(table: Sequence[Mapping[str, Any]]) -> Figure | None:
     rows = [row for row in table if row["difference"] is not None and row["quantity"] != "rdf.total"]
     formulas = list(dict.fromkeys(row["composition"] for row in rows))
     potentials = list(dict.fromkeys(row["potential"] for row in rows))
-    groups = {title: names for title, stems in _GROUPS if (names := _starting(rows, stems))}
+    quantities = list(dict.fromkeys(row["quantity"] for row in rows))
+    groups = {title: names for title, stems in _GROUPS if (names := [q for q in quantities if q.startswith(stems)])}
     if not groups:
         return None
     figure = canvas(WIDE_IN + 1.2, 2.3 * len(formulas) + 1.2)
@@ -143,10 +144,6 @@ def difference_chart(table: Sequence[Mapping[str, Any]]) -> Figure | None:
                 axes.set_title(title, fontsize=9)
         line[0].set_ylabel(f"{words.formula(formula)}: difference\nfrom first principles", fontsize=9)
     return legend_below(grid[0][0])
-
-
-def _starting(rows: Sequence[Mapping[str, Any]], stems: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys(row["quantity"] for row in rows if row["quantity"].startswith(tuple(stems))))
 
 
 def _difference_panel(

@@ -205,7 +205,9 @@ def _structures(data: StudyData) -> dict[str, Any] | None:
     body = []
     for name in ordered_types(rows.config_type):
         chosen = types == name
-        body.append([name, *_spread(chosen.sum(), atoms[chosen], distance[chosen], density[chosen])])
+        extents = words.extent(distance[chosen], 2), words.extent(density[chosen], 2)
+        n_atoms = words.extent(atoms[chosen], 0), f"{int(atoms[chosen].sum()):,}"
+        body.append([name, f"{int(chosen.sum()):,}", *n_atoms, *extents])
     columns = ["config type", "structures", "atoms each", "atoms in all", "closest contact (Å)", "density (g/cm³)"]
     # device cells are results, not training data: figures leave them out
     rows = data.training
@@ -216,12 +218,6 @@ def _structures(data: StudyData) -> dict[str, Any] | None:
         (study_figures.densities(rows), "Mass density of each structure.", "Histogram of densities"),
     )
     return {"table": Table(columns, body, frozenset(range(1, 6)), dots=palette.CONFIG_TYPES), "figures": drawn}
-
-
-def _spread(count: int, atoms: np.ndarray, distance: np.ndarray, density: np.ndarray) -> list[str]:
-    extents = (words.extent(values, digits) for values, digits in ((atoms, 0), (distance, 2), (density, 2)))
-    n_atoms, *others = extents
-    return [f"{int(count):,}", n_atoms, f"{int(atoms.sum()):,}", *others]
 
 
 def _labels(data: StudyData) -> dict[str, Any] | None:
@@ -370,7 +366,11 @@ def _cycle(results: Results, data: CycleData) -> dict[str, Any]:
         "ordered": [(picture.title, data_uri(picture.png)) for picture in snapshots.ordered],
         "legend": [(symbol, palette.element(symbol)) for symbol in snapshots.elements],
         "methods": sorted(methods),
-        "profiles": _profiles(data),
+        "profiles": [
+            f"{name}: {each.profile}"
+            for name, each in zip(data.names, data.cycle.operations, strict=True)
+            if each.profile
+        ],
         "kinds": [operation.kind for operation in data.cycle.operations],
         "formula": words.formula(data.cycle.formula),
         "analysis": analysis_section(results, data.steps, data.cycle.groups),
@@ -426,12 +426,6 @@ def operations_table(data: CycleData) -> Table:
         rows.append({"operation": name, "state": operation.state, **values})
     columns = list(rows[0]) if rows else []
     return Table(columns, [list(row.values()) for row in rows], frozenset(range(2, len(columns))))
-
-
-def _profiles(data: CycleData) -> list[str]:
-    """Describe how each pulse is distributed among the atoms."""
-    named = zip(data.names, data.cycle.operations, strict=True)
-    return [f"{name}: {operation.profile}" for name, operation in named if operation.profile]
 
 
 def _runs(results: Results, data: StudyData) -> dict[str, Any] | None:
