@@ -58,25 +58,18 @@ def command(
 
 
 def _print(table: list[dict[str, Any]]) -> None:
-    columns = ("energy_rmse_meV_per_atom", "energy_max_meV_per_atom", "force_rmse_meV_per_A", "force_max_meV_per_A")
+    errors = {
+        "energy_rmse_meV_per_atom": "E RMSE meV/atom",
+        "energy_max_meV_per_atom": "E max",
+        "force_rmse_meV_per_A": "F RMSE meV/Å",
+        "force_max_meV_per_A": "F max",
+    }
     rows = [
-        [row["potential"], row["group"], row["value"], row["n_structures"], *(_short(row[key]) for key in columns),
+        [row["potential"], row["group"], row["value"], row["n_structures"], *(_short(row[key]) for key in errors),
          _short(row.get("us_per_atom_step")), row.get("timed_by", "")]
         for row in table
     ]  # fmt: skip
-    heads = [
-        "potential",
-        "group",
-        "",
-        "structures",
-        "E RMSE meV/atom",
-        "E max",
-        "F RMSE meV/Å",
-        "F max",
-        "µs/atom/step",
-        "by",
-    ]
-    print_table(rows, heads)
+    print_table(rows, ["potential", "group", "", "structures", *errors.values(), "µs/atom/step", "by"])
 
 
 def _labels(results: Any, potentials: list[Any], dataset: str | None, split: Any, where: list[str] | None) -> Any:

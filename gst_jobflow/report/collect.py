@@ -34,7 +34,6 @@ class StructureRows:
     n_atoms: list[int] = field(default_factory=list)
     min_distance_A: list[float] = field(default_factory=list)
     density_g_cm3: list[float] = field(default_factory=list)
-    iteration: list[int] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.formula)
@@ -78,12 +77,8 @@ class CycleData:
     def names(self) -> list[str]:
         """Return the names of the operations, numbered if a kind occurs more than once."""
         kinds = [operation.kind for operation in self.cycle.operations]
-        seen: Counter[str] = Counter()
-        names = []
-        for kind in kinds:
-            seen[kind] += 1
-            names.append(f"{kind} {seen[kind]}" if kinds.count(kind) > 1 else kind)
-        return names
+        numbered = (f"{kind} {kinds[:place].count(kind)}" for place, kind in enumerate(kinds, 1))
+        return [name if kinds.count(kind) > 1 else kind for name, kind in zip(numbered, kinds, strict=True)]
 
 
 @dataclass
@@ -177,7 +172,7 @@ def _attempts_of_study(results: Results, study: Study) -> Attempts:
         # its jobs are added while it runs; their uuids follow from the study
         uuids = [trial_uuid(study.id, row["trial"]) for row in study.table]
         return _attempts(results, {"job_uuid": {"$in": uuids}})
-    return _attempts(results, {"fw_id": {"$in": study.workflow_ids}}) if study.workflow_ids else Attempts()
+    return _attempts(results, {"fw_id": {"$in": study.workflow_ids}})
 
 
 def _discover(results: Results, study: Study, ids: dict[str, list[str]]) -> None:
@@ -211,7 +206,7 @@ def collect_cycle(results: Results, cycle_id: str) -> StudyData:
     data.cycles = [_cycle_data(results, cycle, data)]
     _method_of_dataset(results, data)
     jobs = [run.job_uuid for run in data.cycles[0].trajectories if run is not None and run.job_uuid]
-    data.attempts = _attempts(results, {"job_uuid": {"$in": jobs}}) if jobs else Attempts()
+    data.attempts = _attempts(results, {"job_uuid": {"$in": jobs}})
     return data
 
 
@@ -268,10 +263,7 @@ def _method_of_dataset(results: Results, data: StudyData) -> None:
 def _members(study: Study) -> dict[str, list[str]]:
     """Return unique ids of the members by collection, in order."""
     names = ("structures", "labels", "datasets", "potentials", "trajectories", "cycles")
-    found: dict[str, dict[str, None]] = {name: {} for name in names}
-    for member in study.members:
-        found.setdefault(member.collection, {})[member.id] = None
-    return {name: list(ids) for name, ids in found.items()}
+    return {name: list(dict.fromkeys(each.id for each in study.members if each.collection == name)) for name in names}
 
 
 def _read(results: Results, model: type[Document], ids: Iterable[str], data: StudyData) -> list[Any]:
@@ -286,10 +278,8 @@ def _read(results: Results, model: type[Document], ids: Iterable[str], data: Stu
 
 
 def _cycle_data(results: Results, cycle: Cycle, data: StudyData) -> CycleData:
-    known: dict[int, Trajectory] = {}
-    for run in results.find(Trajectory, {"cycle_id": cycle.id}, [("created_at", 1)]):
-        if run.operation_index is not None:
-            known[run.operation_index] = run
+    found = results.find(Trajectory, {"cycle_id": cycle.id}, [("created_at", 1)])
+    known = {run.operation_index: run for run in found if run.operation_index is not None}
     runs: list[Trajectory | None] = []
     for index, operation in enumerate(cycle.operations):
         named = _read(results, Trajectory, [operation.trajectory_id] if operation.trajectory_id else [], data)
