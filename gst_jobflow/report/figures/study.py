@@ -6,6 +6,7 @@ Panels are small (about 4 inches) separate images: side by side on a screen, bel
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -117,22 +118,13 @@ def _parity(
     style.diagonal(axes, low, high)
     text = []
     for split, (ref, pred, types) in series.items():
-        train = split == "train"
         for name in style.ordered_types(types.tolist()):
             chosen = style.at_most_shown(np.flatnonzero(types == name))
             colour = palette.config_type(name)
-            axes.plot(
-                ref[chosen],
-                pred[chosen],
-                palette.marker(name),
-                ms=size,
-                mfc="none" if train else colour,
-                mec=colour if train else "white",
-                mew=0.7 if train else 0.4,
-                alpha=0.55 if train else 0.95,
-                zorder=2 if train else 3,
-                rasterized=True,
-            )
+            look: dict[str, Any] = {"mfc": colour, "mec": "white", "mew": 0.4, "alpha": 0.95, "zorder": 3}
+            if split == "train":
+                look = {"mfc": "none", "mec": colour, "mew": 0.7, "alpha": 0.55, "zorder": 2}
+            axes.plot(ref[chosen], pred[chosen], palette.marker(name), ms=size, rasterized=True, **look)
         rmse = 1e3 * float(np.sqrt(np.mean((pred - ref) ** 2)))
         text.append(f"{split} RMSE {rmse:.1f} {unit}")
     axes.text(0.04, 0.96, "\n".join(text), transform=axes.transAxes, va="top", fontsize=9.5, linespacing=1.5)
