@@ -92,7 +92,8 @@ def crystallinity(
     """
     is_anion = anions_of(atoms, anion)
     mask = np.zeros(len(atoms), dtype=bool)
-    ordered = _close_packed(atoms[is_anion], rmsd_cutoff)
+    pipeline, matching = close_packed_matching(atoms[is_anion], rmsd_cutoff)
+    ordered = np.array(pipeline.compute().particles["Structure Type"]) != int(matching.Type.OTHER)
     mask[is_anion] = ordered
     if not is_anion.all():
         grid = cell_grid(atoms, OCTAHEDRON_REACH_A, np.flatnonzero(is_anion))
@@ -127,12 +128,6 @@ def crystal_profile(
     bins = along_z(atoms, bin_A, chosen)
     edges = bins.edges_A["z"]
     return 0.5 * (edges[1:] + edges[:-1]), bins.mean(np.asarray(mask)[chosen]), bins.counts
-
-
-def _close_packed(anions: Atoms, rmsd_cutoff: float) -> NDArray:
-    """Return which atoms match fcc or hcp within the cutoff, shape (n,)."""
-    pipeline, matching = close_packed_matching(anions, rmsd_cutoff)
-    return np.array(pipeline.compute().particles["Structure Type"]) != int(matching.Type.OTHER)
 
 
 def close_packed_matching(anions: Atoms, rmsd_cutoff: float, **output: Any) -> tuple[Any, Any]:

@@ -56,13 +56,13 @@ def order_map(atoms: Atoms, mask: NDArray, group: NDArray, bin_A: float = BIN_A)
     return OrderMap(bins.edges_A["x"], bins.edges_A["z"], fraction, bins.counts)
 
 
-def largest_region(order: OrderMap, least_order: float = LEAST_ORDER) -> Region:
-    """Return the largest patch of squares with less than `least_order` of their atoms crystal-like.
+def largest_region(order: OrderMap) -> Region:
+    """Return the largest patch of squares with less than `LEAST_ORDER` of their atoms crystal-like.
 
     The lowest and the highest squares are taken to be as those next to them: the planes beside a barrier match no
     crystal, in a perfect cell either.
     """
-    patches = _patches(np.nan_to_num(_without_faces(order.fraction), nan=1.0) < least_order)
+    patches = _patches(np.nan_to_num(_without_faces(order.fraction), nan=1.0) < LEAST_ORDER)
     sizes = np.bincount(patches.ravel(), weights=order.counts.ravel())
     sizes[0] = 0
     if not sizes.any():

@@ -215,7 +215,9 @@ def _gamma(atoms: Atoms, options: FrameOptions) -> Answer:
     some = values[options.counted]
     if not np.isfinite(some).all():
         raise DataError("gamma is not finite: the configuration comes from a failed run")
-    shares = {f"gamma_above_{_word(limit)}": float((some > limit).mean()) for limit in options.gamma_above}
+    # a point in a name would be a path to the database
+    names = {f"gamma_above_{limit:g}".replace(".", "_"): limit for limit in options.gamma_above}
+    shares = {name: float((some > limit).mean()) for name, limit in names.items()}
     return {"gamma_max": float(some.max()), **shares}, {"gamma": values} | _maps(atoms, options, {"gamma": some})
 
 
@@ -257,11 +259,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {f"{a}-{b}": float(end) if np.isfinite(end) else None for (a, b), end in value.items()}
     return list(value) if isinstance(value, tuple) else value
-
-
-def _word(number: float) -> str:
-    # a point in a name would be a path to the database
-    return f"{number:g}".replace(".", "_")
 
 
 _COUNTED = ("mobile", "bin_A", "centre_A")

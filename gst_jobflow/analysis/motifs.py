@@ -124,12 +124,10 @@ def motifs(
     anions: tuple[str, ...] = ("Te",),
     largest_ring: int = LARGEST_RING,
 ) -> Motifs:
-    """Return the local structure of a configuration.
+    """Return the local structure of a configuration; images along periodic axes count.
 
     Parameters
     ----------
-    atoms
-        Configuration; images along periodic axes count.
     cutoffs_A
         Longest bond by pair of elements in alphabetical order, e.g. from `first_minima`; NaN for pairs without
         bonds.
@@ -145,12 +143,14 @@ def motifs(
     DataError
         A position is not finite.
     """
+    from gst_jobflow.analysis.kernels import count_squares, find_bonds
+
     elements = elements_of(atoms)
     longest = _longest_bonds(elements, cutoffs_A)
     kinds = kinds_of(atoms, elements)
     is_anion = np.isin(elements, anions)[kinds]
     grid = cell_grid(atoms, max(ALTBC_REACH_A, float(longest.max())))
-    bonds = _bonds(atoms, grid, kinds, longest)
+    bonds = _Bonds(*find_bonds(grid, kinds[grid.owners], longest, np.linalg.inv(np.asarray(atoms.cell))))
     angle_density, q4 = _angles(bonds, kinds, elements)
     altbc, ratio = _straight(grid)
     return Motifs(
@@ -163,7 +163,7 @@ def motifs(
         altbc_A=np.linspace(_SHORTEST_A, ALTBC_REACH_A, _ALTBC_BINS + 1),
         altbc=altbc,
         bond_length_ratio=ratio,
-        squares_per_atom=_squares(bonds, is_anion),
+        squares_per_atom=count_squares(bonds.start, bonds.other, bonds.image, is_anion) / len(is_anion),
         ring_share=_rings(bonds, largest_ring) if largest_ring else {},
         density_per_A3=len(atoms) / float(atoms.cell.volume),
     )
@@ -189,12 +189,6 @@ def _longest_bonds(elements: list[str], cutoffs_A: Mapping[Pair, float]) -> NDAr
     if missing:
         raise InputError(f"no bond cutoff of {', '.join(missing)}", "give one of each pair, in alphabetical order")
     return np.nan_to_num(np.array([[cutoffs_A[min(a, b), max(a, b)] for b in elements] for a in elements]))
-
-
-def _bonds(atoms: Atoms, grid: CellGrid, kinds: NDArray, longest_A: NDArray) -> _Bonds:
-    from gst_jobflow.analysis.kernels import find_bonds
-
-    return _Bonds(*find_bonds(grid, kinds[grid.owners], longest_A, np.linalg.inv(np.asarray(atoms.cell))))
 
 
 def _coordination(bonds: _Bonds, kinds: NDArray, elements: list[str]) -> dict[Pair, float]:
@@ -229,12 +223,6 @@ def _straight(grid: CellGrid) -> tuple[NDArray, float]:
     ratios, number = straight_triples(grid, ALTBC_REACH_A, np.cos(np.radians(STRAIGHT_DEG)), _SHORTEST_A, counts)
     total = counts.sum() * ALTBC_BIN_A**2
     return counts / total if total else counts.astype(float), ratios / number if number else float("nan")
-
-
-def _squares(bonds: _Bonds, is_anion: NDArray) -> float:
-    from gst_jobflow.analysis.kernels import count_squares
-
-    return count_squares(bonds.start, bonds.other, bonds.image, is_anion) / len(is_anion)
 
 
 def _rings(bonds: _Bonds, largest: int) -> dict[int, float]:

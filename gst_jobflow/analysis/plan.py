@@ -120,15 +120,10 @@ class AnalysisPlan(OfMaterial):
         self,
         crystals: dict[str, Atoms],
         *,
-        bonds_A: dict[Pair, float] | None = None,
         mobile: tuple[int, int] | None = None,
         centre_A: Centre | None = None,
     ) -> FrameOptions:
-        """Return what each frame's analysis gets.
-
-        `crystals` are the references of k-bar by name; `bonds_A` serve where the plan has none; see `FrameOptions` for
-        others.
-        """
+        """Return what each frame's analysis gets; `crystals` are the references of k-bar by name."""
         crystal = references(crystals, self.soap_options()) if "k-bar" in self.what else None
         own: dict[Pair, float] = {}
         for pair, end in self.bonds_A.items():
@@ -141,7 +136,7 @@ class AnalysisPlan(OfMaterial):
             rmsd_cutoff=self.rmsd_cutoff,
             merge_threshold=self.merge_threshold,
             min_anions=self.min_grain,
-            bonds_A=own or bonds_A or {},
+            bonds_A=own,
             gamma_above=tuple(self.gamma_above),
             anion=self.material.anion,
             mobile=mobile,

@@ -66,13 +66,12 @@ def analyse_frames(
 
 @dataclass(frozen=True)
 class Analysed:
-    """What was done of one run or set of structures: `document_id` names the trajectory, or the study of structures.
+    """What was done of one run or set of structures.
 
     `series` holds each analysis that was asked for, also of frames that had been done. `left`: time was up before all
     frames were done.
     """
 
-    document_id: str
     series: dict[str, Series]
     left: bool = False
 
@@ -210,7 +209,7 @@ def _analyse(
                 writers[name].put(step, {**head, **answer[0]}, answer[1])
         if stopped := time_is_up():
             break
-    return Analysed(document.id, {name: writer.series for name, writer in writers.items()}, stopped)
+    return Analysed({name: writer.series for name, writer in writers.items()}, stopped)
 
 
 def _head(document: Trajectory | Study, found: FoundStructure) -> Row:

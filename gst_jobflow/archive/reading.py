@@ -173,11 +173,8 @@ class Archive:
     def verified(self, checksums: dict[str, str]) -> Iterator[tuple[str, str, int]]:
         """Verify every member; yield name, SHA-256 and size in bytes of each.
 
-        Parameters
-        ----------
-        checksums
-            SHA-256 by name of the members that must be there. Files have theirs as their name; other members, which
-            nothing reads, are skipped.
+        `checksums` holds the SHA-256 by name of the members that must be there. Files have theirs as their name; other
+        members, which nothing reads, are skipped.
 
         Raises
         ------

@@ -203,14 +203,9 @@ def user_name() -> str:
 
 
 class Project:
-    """A project folder and its settings.
+    """A project folder, which holds `gst.yaml`, and its settings.
 
-    Parameters
-    ----------
-    root
-        The folder with `gst.yaml`.
-    overrides
-        Settings given on the command line, nested as in `gst.yaml`.
+    `overrides` are settings of the command line, nested as in `gst.yaml`.
 
     Raises
     ------

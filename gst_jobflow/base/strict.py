@@ -60,14 +60,7 @@ class StrictModel(BaseModel):
 def checked(model: type[ModelT], values: dict[str, Any], where: str = "") -> ModelT:
     """Build a model from a user's values, or raise one line that names the key and the remedy.
 
-    Parameters
-    ----------
-    model
-        The model.
-    values
-        The user's values.
-    where
-        The file or option that they came from.
+    `where` is the file or option that the values came from.
 
     Raises
     ------

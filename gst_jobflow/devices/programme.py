@@ -284,7 +284,8 @@ def scaled(plan: CyclePlan, factor: float) -> CyclePlan:
         raise InputError("a programme without a cell cannot be scaled", "scale the programme that makes the cell")
     if not 0 < factor <= 10:
         raise InputError(f"--scale {factor:g}", "give a factor of the edges between 0 and 10")
-    geometry = geometry_of_spec(plan.cell) if _has_pJ(plan) else None
+    needs_geometry = any(isinstance(one.operation, Reset) and one.operation.energy_pJ for one in plan.planned())
+    geometry = geometry_of_spec(plan.cell) if needs_geometry else None
 
     def operation(one: Operation) -> Operation:
         if not isinstance(one, Reset):
@@ -318,7 +319,3 @@ def _scaled_cell(cell: DeviceSpec, factor: float) -> DeviceSpec:
     if isinstance(cell, MushroomSpec):
         values["electrode"] = {key: value * factor for key, value in values["electrode"].items()}
     return type(cell)(**values)
-
-
-def _has_pJ(plan: CyclePlan) -> bool:
-    return any(isinstance(one.operation, Reset) and one.operation.energy_pJ is not None for one in plan.planned())

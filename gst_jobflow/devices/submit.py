@@ -10,6 +10,7 @@ from jobflow import Flow
 from gst_jobflow.analysis.plan import formula_of
 from gst_jobflow.base.energy import PulseEnergy
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.resources import jobs_of
 from gst_jobflow.base.settings import Project
 from gst_jobflow.base.words import counted
 from gst_jobflow.devices.branch import check_state, geometry_of_state
@@ -23,7 +24,6 @@ from gst_jobflow.documents import Potential
 from gst_jobflow.dynamics.disk import check_disk, forecast_bytes
 from gst_jobflow.dynamics.potential_files import check_graded
 from gst_jobflow.dynamics.stages import Protocol
-from gst_jobflow.launch.workflow import jobs_of
 from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import located_runs
 

@@ -174,14 +174,11 @@ def base_repeat(ranks: int) -> tuple[int, int, int]:
     return 1, 1, math.ceil(ranks / _BASE_RANKS)
 
 
-def scaling_deck(
-    plan: ScalingPlan, pair: list[str], repeat: tuple[int, int, int], n_steps: int, data: str = "0.data"
-) -> str:
-    """Return the input of one timed run; it repeats the block itself, so that no file of the whole cell is needed."""
+def scaling_deck(plan: ScalingPlan, pair: list[str], repeat: tuple[int, int, int], n_steps: int) -> str:
+    """Return the input of one timed run, which repeats the block itself: no file of the whole cell is needed."""
     return "\n".join(
         [
-            *cell_lines(0)[1:-1],
-            f"read_data {data}",
+            *cell_lines(0)[1:],
             f"replicate {' '.join(map(str, repeat))}",
             *pair,
             "neighbor 1.0 bin",

@@ -102,7 +102,7 @@ def potential_readme(results: Results, potential: Potential) -> str:
         ("functions", potential.n_functions),
         *([("atomic properties of the embedding", potential.n_densities)] if potential.n_densities else []),
         ("made", f"{potential.created_at:%Y-%m-%d}"),
-        *((f"version of {name}", version) for name, version in sorted(potential.versions.items())),
+        *sorted(potential.versions.items()),
     ]
     if potential.parent_id:
         rows.append(("fitted on from potential", potential.parent_id))

@@ -72,11 +72,6 @@ class CrystalMaker(Maker):
 class FailureFramesMaker(Maker):
     """Make structures of the last sound frames before the failures of a robustness study, with their gamma.
 
-    Attributes
-    ----------
-    frames
-        Which frames of each failed run are taken.
-
     Examples
     --------
     >>> structures = FailureFramesMaker(frames=FailureFrames(number=3), iteration=2).make(study_id)  # doctest: +SKIP
@@ -92,10 +87,7 @@ class FailureFramesMaker(Maker):
     def make(self, study_id: str, potential_ids: list[str] | None = None) -> dict[str, Any]:
         """Return `structure_ids` (none where all runs survived), and the same in `chunks` for labelling jobs.
 
-        Parameters
-        ----------
-        potential_ids
-            Take the failures of these potentials only; None: of all in the study.
+        Only the failures of the given potentials are taken; None: of all in the study.
         """
         results = job_results()
         runs = failed_runs(results, study_id, potential_ids or [])

@@ -20,16 +20,6 @@ MAX_FIREWORKS = 500
 """Largest workflow: the cost of a launch grows with its size (0.04 s + 56 µs a firework)."""
 
 
-def jobs_of(flow: Flow | Job) -> list[Job]:
-    """Return all jobs of a flow in order of their dependencies."""
-    if not hasattr(flow, "iterflow"):
-        return [flow]
-    with warnings.catch_warnings():
-        # independent jobs need no order
-        warnings.filterwarnings("ignore", message="Some jobs are not connected")
-        return [job for job, _ in flow.iterflow()]
-
-
 def to_workflow(flow: Flow | Job, project: Project, metadata: dict[str, Any] | None = None) -> Workflow:
     """Convert a flow to a workflow whose specs hold no store and no password.
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +14,7 @@ from gst_jobflow.documents import Trajectory
 from gst_jobflow.dynamics.deck import SERIES_FILE
 from gst_jobflow.dynamics.series import join_segments, read_series
 from gst_jobflow.selection.decorrelation import FEWEST_VALUES, detrended, equilibrated, smooth, statistical_inefficiency
+from gst_jobflow.selection.frames import fetched_files
 from gst_jobflow.store import Results
 
 ROUNDING_PS = 1e-6
@@ -141,13 +140,8 @@ def _evenly(course: Course) -> tuple[NDArray, NDArray]:
 
 def _written(results: Results, trajectory: Trajectory) -> Course | None:
     """Return the series that the segments of a LAMMPS run wrote; None if the files have none."""
-    tables = []
-    with tempfile.TemporaryDirectory(prefix="gst_series_") as name:
-        for place, file in enumerate(each for each in trajectory.files if each.name == SERIES_FILE):
-            folder = Path(name) / str(place)
-            folder.mkdir()
-            tables.append(read_series(results.artifacts.fetch(file, folder)))
-    tables = [table for table in tables if len(table["step"])]
+    with fetched_files(results, [each for each in trajectory.files if each.name == SERIES_FILE]) as paths:
+        tables = [table for table in map(read_series, paths) if len(table["step"])]
     if not tables:
         return None
     joined = join_segments(tables, [int(table["step"][0]) for table in tables], keep_start=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -205,14 +206,19 @@ def _damaged(step: int, problem: str) -> FoundStructure:
     return FoundStructure(f"step {step}", Atoms(), step=step, problem=problem)
 
 
+@contextmanager
+def fetched_files(results: Results, refs: Sequence[ArtifactRef]) -> Iterator[list[Path]]:
+    """Yield links to files, in folders of their own, since segments give theirs the same names."""
+    with tempfile.TemporaryDirectory(prefix="gst_frames_") as name:
+        folders = [Path(name) / str(place) for place in range(len(refs))]
+        for folder in folders:
+            folder.mkdir()
+        yield [results.artifacts.fetch(ref, folder) for ref, folder in zip(refs, folders, strict=True)]
+
+
 def _frames(results: Results, dumps: Sequence[ArtifactRef], damaged: Damaged | None = None) -> Iterator[DumpFrame]:
     """Yield the frames of all segments in order; a later file replaces earlier ones from its first step on."""
-    with tempfile.TemporaryDirectory(prefix="gst_frames_") as name:
-        paths = []
-        for place, ref in enumerate(dumps):
-            folder = Path(name) / str(place)
-            folder.mkdir()
-            paths.append(results.artifacts.fetch(ref, folder))
+    with fetched_files(results, dumps) as paths:
         ignored = None if damaged is None else lambda step, error: None
         firsts = [next((frame.step for frame in iter_frames(path, damaged=ignored)), None) for path in paths]
         pieces: list[tuple[Path, int | None]] = []

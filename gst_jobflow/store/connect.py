@@ -31,10 +31,7 @@ JOB_STORE_COLLECTION = "outputs"
 def connect(project: Project, *, any_version: bool = False) -> Database:
     """Connect to the project's database and check its version; times are read with their zone (UTC).
 
-    Parameters
-    ----------
-    any_version
-        Accept another schema version, as preparing, checking, saving and restoring do.
+    With `any_version`, accept another schema version, as preparing, checking, saving and restoring do.
 
     Raises
     ------
@@ -156,10 +153,10 @@ def _end_without_waiting() -> None:
         atexit.unregister(wait_for_threads)
 
 
-def listens(port: int, host: str = LOOPBACK) -> bool:
-    """Whether something accepts connections on `port`."""
+def listens(port: int) -> bool:
+    """Whether something on this host accepts connections on `port`."""
     try:
-        with socket.create_connection((host, port), timeout=2.0):
+        with socket.create_connection((LOOPBACK, port), timeout=2.0):
             return True
     except OSError:
         return False
@@ -172,19 +169,11 @@ def launchpad(project: Project) -> LaunchPad:
     from fireworks import LaunchPad
 
     options = {**where.client_options, "appname": f"{APP_NAME} launchpad"}
+    common = {"name": where.database, "strm_lvl": "WARNING", "mongoclient_kwargs": options}
     if where.uri is not None:
-        uri = {"host": where.uri, "name": where.database, "uri_mode": True}
-        return LaunchPad(**uri, strm_lvl="WARNING", mongoclient_kwargs=options)
-    return LaunchPad(
-        host=LOOPBACK,
-        port=where.port,
-        name=where.database,
-        username=where.username,
-        password=where.password,
-        authsource=AUTH_SOURCE,
-        strm_lvl="WARNING",
-        mongoclient_kwargs=options,
-    )
+        return LaunchPad(host=where.uri, uri_mode=True, **common)
+    account = {"username": where.username, "password": where.password, "authsource": AUTH_SOURCE}
+    return LaunchPad(host=LOOPBACK, port=where.port, **account, **common)
 
 
 def is_launchpad_of(project: Project, pad: LaunchPad) -> bool:

@@ -53,12 +53,7 @@ def get_located(results: Results, model: type[DocumentT], text: str) -> Document
 
 def located_runs(results: Results, text: str) -> list[Trajectory]:
     """Read the trajectory that `text` means, or those of a device cycle: of all operations that have run, in order, or
-    of one of them, ``CYCLE:N``, counted from 1; see `locate`.
-
-    Raises
-    ------
-    InputError
-        There is none, or several fit.
+    of one of them, ``CYCLE:N``, counted from 1; raises as `locate`, and for operations that have not run.
     """
     cycle_text, colon, number = text.rpartition(":")
     if colon and not matches(results.database, text, _RUNS):

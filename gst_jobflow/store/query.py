@@ -119,8 +119,6 @@ def make_query(collection: str, conditions: Iterable[str] = (), sort: str | None
 
     Parameters
     ----------
-    collection
-        Name of the collection.
     conditions
         Each `field=value`, or several separated by blanks; operators = != > >= < <=, and ~ for the beginning of a text.
         `field=a,b` matches either value, `field!=a,b` neither; a comma within a value follows a backslash. A list field
@@ -417,19 +415,8 @@ def find(
 ) -> Iterator[Any]:
     """Stream typed documents: `find(project, "structures", "composition=Ge2Sb2Te5 dmin<2.4")`.
 
-    Parameters
-    ----------
-    where
-        A project or its results.
-    what
-        Name of a collection, or the document model.
-    conditions, sort, limit
-        As in `make_query`.
-
-    Raises
-    ------
-    InputError
-        The query is invalid; raised at once, not at the first document.
+    Conditions, `sort` and `limit` are those of `make_query`; an invalid query raises InputError at once, not at the
+    first document.
     """
     texts = [conditions] if isinstance(conditions, str) else conditions
     query = make_query(what if isinstance(what, str) else what.collection, texts, sort, limit)

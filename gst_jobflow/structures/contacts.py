@@ -17,8 +17,10 @@ from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.structures.lattice import volume_A3
 
 # push_apart gives up on jammed atoms: when the energy falls by less than 2 % in 150 steps
-_STALL_STEPS = 150
+_STALL_STEPS, _MOST_STEPS = 150, 2000
 _STALL_SHARE = 0.98
+# excess of the distances that push_apart aims at, so that the result is strictly on the safe side
+_MARGIN = 1e-3
 # First cutoff in units of the mean spacing. Closest contacts are 0.7 to 0.85 in liquids and random structures, above
 # 0.9 in crystals; a second search costs less than the pairs of a long cutoff.
 _FIRST_CUTOFF = 0.75
@@ -176,8 +178,6 @@ def push_apart(
     atoms: Atoms,
     allowed: PairDistances,
     movable: np.ndarray | None = None,
-    max_steps: int = 2000,
-    margin: float = 1e-3,
     skin_A: float = 0.0,
 ) -> int:
     """Move atoms, in place, until no pair is closer than `allowed`; return the number of steps.
@@ -193,8 +193,6 @@ def push_apart(
         Smallest distances of these atoms.
     movable
         Mask of the atoms that may move, shape (n_atoms,); default: all.
-    margin
-        Relative excess of the target distances, so that the result is strictly on the safe side.
     skin_A
         Extra distance within which pairs are listed; the list is kept until an atom has moved half of it, which is
         quicker if few atoms move. 0 lists pairs at every step.
@@ -203,12 +201,12 @@ def push_apart(
     -----
     Coincident atoms have no direction in which to part; the caller's check finds them.
     """
-    target_A = allowed.matrix_A * (1 + margin)
+    target_A = allowed.matrix_A * (1 + _MARGIN)
     free = np.ones(len(atoms), bool) if movable is None else np.asarray(movable, bool)
     pairs = _Overlaps(atoms, allowed, target_A, free, skin_A)
     fire = _Fire(len(atoms), 0.2 * target_A.max())
     energy_before = math.inf
-    for step in range(max_steps):
+    for step in range(_MOST_STEPS):
         force, energy = pairs.forces()
         if energy == 0.0:
             return step
@@ -217,7 +215,7 @@ def push_apart(
                 return step
             energy_before = energy
         atoms.positions += fire.step(force)
-    return max_steps
+    return _MOST_STEPS
 
 
 class _Fire:

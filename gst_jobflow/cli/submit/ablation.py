@@ -11,7 +11,7 @@ from gst_jobflow.cli.common import open_project, parse_assignments
 from gst_jobflow.cli.fit_options import fit_config, varied
 from gst_jobflow.cli.option_group import argument, flag, option
 from gst_jobflow.cli.submit.options import ConfigFile, FitOption, read_config
-from gst_jobflow.cli.submit.submission import Estimate, Yes, check_cost, submit_flow
+from gst_jobflow.cli.submit.submission import Estimate, Yes, check_flow, submit_flow
 from gst_jobflow.datasets.change import check_fractions, fraction_datasets
 from gst_jobflow.datasets.spec import RANDOM_TYPES
 from gst_jobflow.documents import Dataset
@@ -58,7 +58,7 @@ def command(
     # what cannot be, costs too much or is only estimated stores no dataset
     if shares:
         check_fractions(results, found.id, shares, kinds, share_seed)
-    check_cost(maker.make(found.id, [(each, found.id) for each in shares]), project, show=estimate, yes=yes)
+    check_flow(maker.make(found.id, [(each, found.id) for each in shares]), project, show=estimate, yes=yes)
     if not estimate:
         made = fraction_datasets(results, found.id, shares, kinds, share_seed) if shares else []
         flow = maker.make(found.id, [(share, one.dataset.id) for share, one in zip(shares, made, strict=True)])

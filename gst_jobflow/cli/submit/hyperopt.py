@@ -17,7 +17,7 @@ from gst_jobflow.cli.common import open_project, read_yaml
 from gst_jobflow.cli.fit_options import fit_config
 from gst_jobflow.cli.option_group import argument, option, with_options
 from gst_jobflow.cli.submit.options import read_config
-from gst_jobflow.cli.submit.submission import Estimate, Yes, check_cost, submit_flow
+from gst_jobflow.cli.submit.submission import Estimate, Yes, check_flow, submit_flow
 from gst_jobflow.documents import Dataset, Study
 from gst_jobflow.fitting.config import FitConfig
 from gst_jobflow.flows.search import HyperoptMaker, check_dataset, reopen
@@ -81,7 +81,7 @@ def command(
     else:
         fit_of = partial(fit_config, preset=fit, values=read_config(config))
         flow, what, store = _prepared(results, dataset_id, preset, space, fit_of, asked, name)
-    check_cost(flow, project, show=estimate, yes=yes)
+    check_flow(flow, project, show=estimate, yes=yes)
     if not estimate:
         store()
         submit_flow(flow, project, what)

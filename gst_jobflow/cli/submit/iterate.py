@@ -14,8 +14,16 @@ from gst_jobflow.cli.submit.submission import Estimate, Yes
 from gst_jobflow.documents import Study
 from gst_jobflow.flows.estimate import check_total
 from gst_jobflow.flows.iteration.begin import StepForecast, check_all, forecast, starting_point
-from gst_jobflow.flows.iteration.maker import STEPS, backend_for, iteration_plan, new_study, submit_iteration
+from gst_jobflow.flows.iteration.maker import (
+    STEPS,
+    backend_for,
+    iteration_flow,
+    iteration_plan,
+    new_study,
+    submit_iteration,
+)
 from gst_jobflow.flows.iteration.plan import PLANS, IterationPlan
+from gst_jobflow.flows.machine import check_machine
 from gst_jobflow.labelling.backend import LabelBackend
 from gst_jobflow.store import Results
 from gst_jobflow.store.work import AssumedCosts
@@ -57,6 +65,7 @@ def command(
     check_all(study, backend)
     _weigh(study, backend, project, only_estimate=estimate, yes=yes)
     if not estimate:
+        check_machine(iteration_flow(study, first, backend).flow, project, wanted.all_elements)
         results.add(study)
         submit_iteration(project, study, first)
         say(f"submitted iteration {first} of {wanted.name}, study {study.id}; next: gst launch")

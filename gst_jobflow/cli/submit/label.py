@@ -13,8 +13,6 @@ from gst_jobflow.labelling.backend import FEWEST_IN_A_JOB
 from gst_jobflow.labelling.choose import backend_of
 from gst_jobflow.labelling.cost import cost_model
 from gst_jobflow.labelling.maker import LabelMaker, chunks
-from gst_jobflow.labelling.vasp import VaspBackend
-from gst_jobflow.launch.configs import has_queue
 from gst_jobflow.store.connect import connect
 from gst_jobflow.store.query import make_query
 
@@ -49,9 +47,6 @@ def command(
     found = list(database["structures"].find(query.where, {"n_atoms": 1}).sort("_id", 1))
     if not found:
         raise InputError("no structure matches", "gst query structures lists them; gst structures makes some")
-    # the nodes of a queue may have what its login node lacks
-    if isinstance(chosen, VaspBackend) and not estimate and not has_queue(project.settings.profile):
-        chosen.check_machine(set(database["structures"].distinct("elements", query.where)))
     maker = LabelMaker(chosen, retry_failed=retry_failed)
     costs = cost_model(database, chosen).costs([each["n_atoms"] for each in found])
     fewest = getattr(chosen, "fewest_in_a_job", FEWEST_IN_A_JOB)
@@ -64,4 +59,6 @@ def command(
         asked = {each["_id"] for each in found}
         skipped = sum(each["structure_id"] in asked for each in database["labels"].find(failed, {"structure_id": 1}))
         what += f"; {skipped} failed before and are skipped (--retry-failed computes them again)" if skipped else ""
-    submit_flow(Flow([*jobs], name=f"label {backend}"), project, what, only_estimate=estimate, yes=yes)
+    elements = database["structures"].distinct("elements", query.where)
+    flow = Flow([*jobs], name=f"label {backend}")
+    submit_flow(flow, project, what, only_estimate=estimate, yes=yes, elements=elements)

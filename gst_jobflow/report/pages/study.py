@@ -41,6 +41,7 @@ from gst_jobflow.store import Results
 MOST_BYTES = 15_000_000
 """Of a page: larger ones open slowly, and mail refuses them."""
 _LEFT_OUT = '<p class="missing">Left out, since the page would be larger than 15 MB; gst figure draws it alone.</p>'
+_GENERATOR = '<meta name="generator" content="gst_jobflow">'
 _RUNS_DRAWN = 6
 _SHOWN = {
     "study": "data fit cycle provenance attempts",
@@ -67,17 +68,32 @@ COLLECTORS: dict[str, Callable[[Results, str], StudyData]] = {
 def build_page(results: Results, kind: str, id: str, target: Path) -> Path:
     """Write the page of a study, cycle or potential; a remark stands for whatever is missing.
 
+    It replaces the page that an earlier version left beside it under the name without the id.
+
     Raises
     ------
     DataError
         The document does not exist.
     """
-    return write_page(render_page(results, COLLECTORS[kind](results, id)), target)
+    write_page(render_page(results, COLLECTORS[kind](results, id)), target)
+    if earlier := earlier_page(target, id):
+        earlier.unlink()
+    return target
 
 
 def page_of(root: Path, document: Study | Cycle | Potential | Trajectory) -> Path:
     """Return the path of the page of a document: in `reports`, with its name and the start of its id."""
     return root / "reports" / f"{words.file_name(document.name, document.id)}-{document.id[:8]}.html"
+
+
+def earlier_page(page: Path, id: str) -> Path | None:
+    """Return the page of this document that an earlier version wrote under its name alone; None: there is none."""
+    earlier = page.with_name(f"{page.name.removesuffix(f'-{id[:8]}.html')}.html")
+    if not earlier.is_file():
+        return None
+    html = earlier.read_text("utf-8", errors="replace")
+    is_its = re.search(rf"<footer>\w+ {re.escape(id)} ·", html) and _GENERATOR not in html
+    return earlier if is_its else None
 
 
 def check_place(target: Path) -> None:

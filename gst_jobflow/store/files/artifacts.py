@@ -40,12 +40,8 @@ class StoredFile:
 class ArtifactStore:
     """Files in a folder that every node of the project sees; equal content is stored once.
 
-    The modification time of a file says when it was last put. Any number of processes may write at the same time.
-
-    Parameters
-    ----------
-    root
-        The folder; it is created with the first file.
+    The modification time of a file says when it was last put. Any number of processes may write at the same time. The
+    folder is created with the first file.
     """
 
     def __init__(self, root: Path) -> None:
