@@ -36,13 +36,7 @@ def _open() -> tuple[Project, Database, ArtifactStore]:
 
 
 def seconds(text: str) -> float:
-    """Return a time such as 7d, 12h or 30m in seconds.
-
-    Raises
-    ------
-    InputError
-        It is not a time.
-    """
+    """Return a time such as 7d, 12h or 30m in seconds; raises InputError if it is not a time."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw]?)", text.strip())
     if match is None:
         raise InputError(f"'{text}' is not a time", "give a number with s, m, h, d or w, for example 7d")

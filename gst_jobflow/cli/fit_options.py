@@ -74,15 +74,7 @@ def models() -> list[str]:
 def other_config(
     model: str, elements: tuple[str, ...], values: tuple[Mapping[str, Any], str], options: Mapping[str, Any]
 ) -> GraceConfig | PluginConfig:
-    """Return the configuration of a fit of GRACE/FS or of a plugin, like `fit_config`.
-
-    Raises
-    ------
-    InputError
-        A field or value is unknown.
-    MissingProgramError
-        The plugin cannot be imported.
-    """
+    """Return the configuration of a fit of GRACE/FS or of a plugin, like `fit_config`; the plugin may be missing."""
     kind: Any = GraceConfig if model == "grace" else cast(PluginEngine, plugin_kind(model)).config
     content, file = values
     found = merged(merged(kind(elements=elements).model_dump(), content), options)
@@ -90,13 +82,7 @@ def other_config(
 
 
 def varied(texts: Sequence[str]) -> dict[str, list[Any]]:
-    """Turn `["loss.kappa=0.1,0.4"]` into `{"loss.kappa": [0.1, 0.4]}`; values are YAML.
-
-    Raises
-    ------
-    InputError
-        A text is not FIELD=VALUES, or a field or value is repeated.
-    """
+    """Turn `["loss.kappa=0.1,0.4"]` into `{"loss.kappa": [0.1, 0.4]}`; values are YAML, none is repeated."""
     found: dict[str, list[Any]] = {}
     for text in texts:
         field, sign, values = text.partition("=")

@@ -130,13 +130,7 @@ def study_tag(study_id: str) -> str:
 
 
 def collect_study(results: Results, study_id: str) -> StudyData:
-    """Read a study and its members.
-
-    Raises
-    ------
-    DataError
-        The study does not exist.
-    """
+    """Read a study and its members; raises DataError if the study does not exist."""
     study = results.get(Study, study_id)
     data = StudyData("study", study.id, study.name, study)
     ids = _members(study)
@@ -192,13 +186,7 @@ def _discover(results: Results, study: Study, ids: dict[str, list[str]]) -> None
 
 
 def collect_cycle(results: Results, cycle_id: str) -> StudyData:
-    """Read a cycle, its trajectories and its potential.
-
-    Raises
-    ------
-    DataError
-        The cycle does not exist.
-    """
+    """Read a cycle, its trajectories and its potential; raises DataError if the cycle does not exist."""
     cycle = results.get(Cycle, cycle_id)
     data = StudyData("cycle", cycle.id, cycle.name)
     data.potentials = _read(results, Potential, [cycle.potential_id], data)
@@ -211,13 +199,7 @@ def collect_cycle(results: Results, cycle_id: str) -> StudyData:
 
 
 def collect_potential(results: Results, potential_id: str) -> StudyData:
-    """Read a potential, its dataset and the structures and labels in it.
-
-    Raises
-    ------
-    DataError
-        The potential does not exist.
-    """
+    """Read a potential, its dataset, structures and labels; raises DataError if the potential does not exist."""
     potential = results.get(Potential, potential_id)
     data = StudyData("potential", potential.id, potential.name, potentials=[potential])
     _read_dataset_of_potential(results, data)
@@ -229,13 +211,7 @@ def collect_potential(results: Results, potential_id: str) -> StudyData:
 
 
 def collect_trajectory(results: Results, trajectory_id: str) -> StudyData:
-    """Read a run and its potential.
-
-    Raises
-    ------
-    DataError
-        There is no such trajectory.
-    """
+    """Read a run and its potential; raises DataError if the run does not exist."""
     run = results.get(Trajectory, trajectory_id)
     data = StudyData("trajectory", run.id, run.name, runs=[run])
     data.potentials = _read(results, Potential, [run.potential_id] if run.potential_id else [], data)

@@ -91,13 +91,7 @@ class CellOptions:
     as_json: JsonOption = False
 
     def spec(self, model: Any, **own: Any) -> Any:
-        """Return the specification: options replace fields of --config, which replace those of the paper's cell.
-
-        Raises
-        ------
-        InputError
-            A field or value is refused, or options contradict each other.
-        """
+        """Return the specification: options replace fields of --config, which replace those of the paper's cell."""
         given = {
             "formula": self.formula,
             "barrier_density_g_cm3": self.barrier_density,

@@ -19,13 +19,7 @@ ConfigFile = Annotated[Path | None, typer.Option(help="YAML file with fields of 
 
 
 def read_plan(model: type[PlanT], file: Path | None, compositions: str | None, **given: Any) -> PlanT:
-    """Return the plan in the file of `--config`, with options that are not None over its fields.
-
-    Raises
-    ------
-    InputError
-        A key is unknown or a value does not fit.
-    """
+    """Return the plan in the file of `--config`, with options that are not None over its fields."""
     values, where = read_config(file)
     given.setdefault("material", values.pop("material", None) or chosen_material())
     if compositions:

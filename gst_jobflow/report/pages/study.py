@@ -97,13 +97,7 @@ def earlier_page(page: Path, id: str) -> Path | None:
 
 
 def check_place(target: Path) -> None:
-    """Make the folder of a page, and refuse an impossible target before anything is computed.
-
-    Raises
-    ------
-    InputError
-        The target is a folder, a file takes the place of its folder, or the folder is not writable.
-    """
+    """Make the folder of a page; raises InputError, before anything is computed, if the target is impossible."""
     if target.is_dir():
         raise InputError(f"{target} is a folder", "name a file in it with -o")
     try:
@@ -128,13 +122,7 @@ def write_page(html: str, target: Path) -> Path:
 
 
 def thin_page(html: str, most_bytes: int = MOST_BYTES) -> str:
-    """Return a page of at most `most_bytes`: a sentence takes the place of its largest pictures.
-
-    Raises
-    ------
-    InputError
-        The page is larger without any picture.
-    """
+    """Return a page of at most `most_bytes`: its largest pictures become a sentence; InputError if it stays larger."""
     excess = len(html.encode()) - most_bytes
     if excess <= 0:
         return html
