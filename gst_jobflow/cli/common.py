@@ -250,10 +250,7 @@ class _ProgressLines:
 def progress_line(*, percent: bool = False) -> Iterator[Callable[[str, int, int], None]]:
     """Show progress: a bar on a terminal, else a line every few seconds; call it with text, number done and total.
 
-    Parameters
-    ----------
-    percent
-        Print the share done instead of the numbers; a total of 0 is unknown.
+    With `percent`, lines tell the share done instead of the numbers; a total of 0 is unknown.
     """
     said = time.monotonic()
     if not sys.stderr.isatty():

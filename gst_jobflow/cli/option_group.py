@@ -31,12 +31,7 @@ def argument(help: str, *, default: Any = None, metavar: str | None = None) -> A
 def with_options(group: type[Any], argument: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command the options of a dataclass; it receives them as one argument.
 
-    Parameters
-    ----------
-    group
-        A dataclass whose fields are options, each with a default.
-    argument
-        Parameter of the command that receives the instance; `--help` lists the options at its place.
+    Fields of `group` are options, each with a default; `--help` lists them at the place of the parameter `argument`.
     """
     hints = get_type_hints(group, include_extras=True)
     names = [field.name for field in fields(group)]

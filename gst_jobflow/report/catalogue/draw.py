@@ -42,21 +42,10 @@ def draw_one(
     mixed: bool = False,
     reference: ReferenceSource | None = None,
 ) -> WrittenFigure:
-    """Draw one figure and write its files.
+    """Draw one figure and write its files; `paper`, `mixed` and `reference` are those of `FigureRequest`.
 
-    Parameters
-    ----------
-    place
-        A folder, where names follow from figure and documents, or a path without ending.
-    paper, mixed, reference
-        See `FigureRequest`.
-
-    Raises
-    ------
-    DataError
-        The documents lack what the figure shows.
-    InputError
-        The documents do not belong into one figure.
+    `place` is a folder, where names follow from figure and documents, or a path without ending. Raises DataError if the
+    documents lack what the figure shows, and InputError if they do not belong into one figure.
     """
     drawn = kind.draw(FigureRequest(results, documents, paper, mixed, reference))
     ids = "-".join(each.id[:8] for each in documents[:3]) + ("-more" if len(documents) > 3 else "")

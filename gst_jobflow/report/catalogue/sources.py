@@ -18,12 +18,8 @@ _NAMED = 5
 def chosen(results: Results, kind: FigureKind, words: Sequence[str]) -> list[Any]:
     """Return the documents that the user names; without a name the newest one that the figure can show.
 
-    Raises
-    ------
-    InputError
-        A document is unknown or of another kind, or there are several for a figure of one.
-    DataError
-        There is no such document, or a study lacks members.
+    Raises InputError for an unknown document, one of another kind, or several for a figure of one, and DataError if
+    there is none, or a study lacks members.
     """
     if len(words) > 1 and not kind.joins:
         raise InputError(f"{kind.name} shows one {kind.needs}, not {len(words)}", "draw them one by one")

@@ -187,13 +187,7 @@ def temperature_lines(name: str, run: Trajectory) -> Figure | None:
 def pulse_profiles(
     pulses: Sequence[tuple[str, Trajectory]], ends_K: tuple[float, float] | None = None
 ) -> Figure | None:
-    """Draw temperature against z during each pulse, a panel a pulse.
-
-    Parameters
-    ----------
-    ends_K
-        Temperatures of bottom and top to draw dotted beside the first pulse.
-    """
+    """Draw temperature against z during each pulse, a panel a pulse; dotted: `ends_K`, bottom and top of the first."""
     profiles = [(name, profile) for name, run in pulses if (profile := _temperature(run)) is not None]
     if not profiles:
         return None

@@ -54,13 +54,7 @@ class Slice:
 
 
 def slice_of(title: str, atoms: Atoms, values: NDArray, dome: dict[str, Any] | None = None) -> Slice:
-    """Cut a slice of 1.2 nm out of the middle of a cell, across y.
-
-    Parameters
-    ----------
-    values
-        Shape (n,) or (n, 3), of all atoms.
-    """
+    """Cut a slice of 1.2 nm out of the middle of a cell, across y; `values` (n,) or (n, 3) are of all its atoms."""
     places = atoms.get_positions(wrap=True)
     depth = float(atoms.cell[1, 1])
     inside = np.flatnonzero(np.abs(places[:, 1] - depth / 2) <= min(THICKNESS_A, depth) / 2)

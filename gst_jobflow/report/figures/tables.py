@@ -44,15 +44,7 @@ def table_figure(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Figur
 def members_by_type(
     counts: Mapping[str, Mapping[str, int]], types: Sequence[str], paper: Mapping[str, int]
 ) -> Figure | None:
-    """Draw the members of a dataset by config type, stacked by split; diamonds: the reference paper's numbers.
-
-    Parameters
-    ----------
-    counts
-        By split and config type.
-    types
-        Config types from top to bottom.
-    """
+    """Draw a dataset's members by split and config type, from the top on; diamonds: the reference paper's numbers."""
     if not types:
         return None
     axes = panel(PANEL_IN[0] + 1.2, max(2.2, 1.2 + 0.36 * len(types)))

@@ -49,13 +49,7 @@ class ComparedCurve:
 
 def compared_curves(arrays: Mapping[str, NDArray], formula: str, family: str,
                     names: Mapping[str, str]) -> Iterator[ComparedCurve]:  # fmt: skip
-    """Yield the stored partial curves of a family , ``rdf`` or ``angles``, of a composition.
-
-    Parameters
-    ----------
-    names
-        Potentials by id.
-    """
+    """Yield the stored curves of a family, ``rdf`` or ``angles``, of a composition; `names` of potentials by id."""
     x = arrays.get(f"{formula}/{_FAMILIES[family][0]}", np.zeros(0))
     for name in names_of_curves(arrays, formula, family):
         reference = named_curve(arrays, formula, REFERENCE, name)

@@ -68,12 +68,8 @@ COLLECTORS: dict[str, Callable[[Results, str], StudyData]] = {
 def build_page(results: Results, kind: str, id: str, target: Path) -> Path:
     """Write the page of a study, cycle or potential; a remark stands for whatever is missing.
 
-    It replaces the page that an earlier version left beside it under the name without the id.
-
-    Raises
-    ------
-    DataError
-        The document does not exist.
+    It replaces the page that an earlier version left beside it under the name without the id. Raises DataError if the
+    document does not exist.
     """
     write_page(render_page(results, COLLECTORS[kind](results, id)), target)
     if earlier := earlier_page(target, id):
@@ -111,10 +107,7 @@ def check_place(target: Path) -> None:
 def write_page(html: str, target: Path) -> Path:
     """Write a page atomically, with a link to the index beside it; above 15 MB it loses its largest pictures.
 
-    Raises
-    ------
-    InputError
-        The place is impossible, or the page is larger without any picture.
+    Raises InputError if the place is impossible, or the page is larger without any picture.
     """
     check_place(target)
     write_text(target, thin_page(linked(html, target)), mode=0o644)

@@ -56,15 +56,8 @@ _PAGES = (
 def create_app(source: Source, detail: Detail, names: Sequence[str] = LOOPBACK_NAMES) -> Flask:
     """Return the application.
 
-    Parameters
-    ----------
-    source
-        The results.
-    detail
-        Describes in a few words how far the job of a name in a directory is.
-    names
-        Names of this host that a browser may ask for; another name is refused, since a foreign page may make it point
-        here.
+    `names` are those of this host that a browser may ask for; another name is refused, since a foreign page may make it
+    point here.
     """
     app = Flask(__name__, static_folder=None, template_folder=None)
     app.config["TRUSTED_HOSTS"] = [plain_host(name) for name in names]

@@ -45,13 +45,7 @@ _LONGEST = 400
 
 
 def document_page(results: Results, collection: str, id: str, version: str) -> dict[str, Any]:
-    """Return the content of the page of a document that exists.
-
-    Parameters
-    ----------
-    version
-        Of the document; figures are asked for with it.
-    """
+    """Return the content of the page of a document that exists; its figures are asked for with `version`."""
     found = lineage(results, id, collection)
     document = results.get(DOCUMENTS[collection], id) if collection in _DRAWN else None
     kind = DOCUMENTS[collection].__name__.lower()

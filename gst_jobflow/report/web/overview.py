@@ -18,6 +18,7 @@ from gst_jobflow.report.pages.elements import Table
 from gst_jobflow.report.web import listing
 
 Detail = Callable[[str, Path], str]
+"""Describes in a few words how far the job of a name in a directory is."""
 
 _LISTED = 50
 _NEWEST = 10
@@ -29,13 +30,7 @@ _TILES = ("RUNNING", "RESERVED", "READY", "WAITING", "PAUSED", "FIZZLED", "DEFUS
 
 
 def overview(database: Database, detail: Detail) -> dict[str, Any]:
-    """Return the content of the first page.
-
-    Parameters
-    ----------
-    detail
-        Describes in a few words how far the job of a name in a directory is.
-    """
+    """Return the content of the first page."""
     report = status(database, ask_slurm=True, at_most=_LISTED)
     counts = report["counts"]
     shown = [name for name in _TILES if counts.get(name) or name in ("RUNNING", "FIZZLED")]
