@@ -48,27 +48,16 @@ def _spec(
     formula: str, atoms: int, density: str, min_distances: list[str], shape: str, nearest: bool, seed: int
 ) -> Any:
     pairs: dict[str, float] = {}
-    everywhere: dict[str, Any] = {}
+    values: dict[str, Any] = {"formula": formula, "n_atoms": atoms, "cell_shape": shape, "seed": seed}
     try:
         for text in min_distances:
             pair, sign, value = text.rpartition("=")
             if sign:
                 pairs[pair] = float(value)
             else:
-                everywhere["min_distance_A"] = _number_or_range(value)
-        density_g_cm3 = _number_or_range(density)
+                values["min_distance_A"] = _number_or_range(value)
+        values["density_g_cm3"] = _number_or_range(density)
     except ValueError as err:
         raise InputError(str(err), "write numbers as 2.4, pairs as Ge-Te=2.5, ranges as 5.2-6.2") from err
-    return checked(
-        HardSphereSpec,
-        {
-            "formula": formula,
-            "n_atoms": atoms,
-            "density_g_cm3": density_g_cm3,
-            "min_distances_A": pairs,
-            "cell_shape": shape,
-            "rounding": "nearest" if nearest else "exact",
-            "seed": seed,
-            **everywhere,
-        },
-    )
+    rounding = "nearest" if nearest else "exact"
+    return checked(HardSphereSpec, {**values, "min_distances_A": pairs, "rounding": rounding})
