@@ -22,16 +22,13 @@ from gst_jobflow.store.context import continuation, job_deadline, job_results
 class AnalyseMaker(Maker):
     """Analyse the frames of runs: crystallinity, grains, motifs, gamma, maps.
 
+    As many processes share the work as the job has cores, unless `processes` says how many.
+
     Examples
     --------
     >>> from gst_jobflow.analysis.maker import AnalyseMaker
     >>> from gst_jobflow.analysis.plan import AnalysisPlan
     >>> job = AnalyseMaker(plan=AnalysisPlan(what=["k-bar", "grains"], frames=40)).make("id of a trajectory")
-
-    Attributes
-    ----------
-    processes
-        How many share the work; None: the cores of the job.
     """
 
     name: str = "analyse"

@@ -149,7 +149,10 @@ def analyse_stored(
     settings = plan.model_dump(mode="json")
     results.add(Study(id=id, name=name, kind="analysis", state="running", plan=settings, members=members))
     study = results.get(Study, id)
-    done = _analyse_structures(results, study, structure_ids, found[0], plan, processes, tell, time_is_up)
+    options = plan.frame_options(plan.crystals(results, found[0]))
+    if options.needs_bonds:
+        options = replace(options, bonds_A=bonds_of(_stored_frames(results, structure_ids)))
+    done = _analyse(results, study, options, _stored_frames(results, structure_ids), processes, tell, time_is_up)
     if not done.left and study.table != done.table():
         means = {f"outcome.means.{key}": value for each in done.series.values() for key, value in summary(each).items()}
         values = {"table": done.table(), "state": "finished", "finished_at": now().isoformat(), **means}
@@ -157,26 +160,10 @@ def analyse_stored(
     return done, results.get(Study, id)
 
 
-def _analyse_structures(
-    results: Results,
-    study: Study,
-    structure_ids: Sequence[str],
-    formula: str,
-    plan: AnalysisPlan,
-    processes: int,
-    tell: Callable[[str], None],
-    time_is_up: Callable[[], bool],
-) -> Analysed:
-    """Analyse stored structures; their rows are those of a study, by place."""
-
-    def frames() -> Iterator[FoundStructure]:
-        for place, id in enumerate(structure_ids):
-            yield FoundStructure(id, load_atoms(results, id), structure_id=id, step=place)
-
-    options = plan.frame_options(plan.crystals(results, formula))
-    if options.needs_bonds:
-        options = replace(options, bonds_A=bonds_of(frames()))
-    return _analyse(results, study, options, frames(), processes, tell, time_is_up)
+def _stored_frames(results: Results, structure_ids: Sequence[str]) -> Iterator[FoundStructure]:
+    """Yield stored structures with their places as steps."""
+    for place, id in enumerate(structure_ids):
+        yield FoundStructure(id, load_atoms(results, id), structure_id=id, step=place)
 
 
 def _analyse(

@@ -100,10 +100,7 @@ def select_with_origins(selection: Selection, collection: str, id: str) -> None:
     """Select a document with its parts (members of a study or dataset, trajectories of a cycle), everything that these
     came from, and the attempts of their jobs; nothing that was made from them.
 
-    Raises
-    ------
-    DataError
-        One of these documents does not exist, or a member file cannot be read.
+    A document that does not exist, or a member file that cannot be read, is a DataError.
     """
     selection.add(collection, [id])
     while any([_follow(selection, name) for name in DOCUMENTS]):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable
 class GstError(Exception):
     """An error: `message` says in one line what is wrong and where, `fix` what the user can do about it.
 
-    That is a command, or what to change; it is empty only where nothing helps.
+    A remedy is a command, or what to change; it is empty only where nothing helps.
     """
 
     def __init__(self, message: str, fix: str = "") -> None:

@@ -67,7 +67,7 @@ def _die_with(parent: int, ending: signal.Signals) -> None:
 
 
 def is_alive(pid: int | None, started_at: float | None = None) -> bool:
-    """Whether a process with this id is running (zombies are not) and started then, s since the epoch (psutil)."""
+    """Whether a process of this id runs (zombies do not) and started then, s since the epoch; None: at any time."""
     if not pid or pid <= 0:
         return False
     try:
@@ -94,10 +94,7 @@ def members(pgid: int) -> Iterator[int]:
 def end_group(pgid: int, grace_s: float = 5.0) -> bool:
     """End process group `pgid` by SIGTERM, then by SIGKILL after `grace_s`; return whether it had members.
 
-    Raises
-    ------
-    ValueError
-        `pgid` is our own group or none; ending it would end this process.
+    Our own group, or none, is a ValueError: ending it would end this process.
     """
     if pgid <= 1 or pgid == os.getpgrp():
         raise ValueError(f"process group {pgid} is not one of a child in its own group")

@@ -99,13 +99,7 @@ def request_by_category(flow: Flow | Job, asked: dict[str | None, Resources]) ->
 
 
 def parse_asked(assignments: Sequence[str]) -> dict[str | None, Resources]:
-    """Parse `["nodes=8", "md.walltime=24:00:00"]` into resources by category.
-
-    Raises
-    ------
-    InputError
-        A category or key is unknown, or a value is out of range.
-    """
+    """Parse `["nodes=8", "md.walltime=24:00:00"]` into resources by category; InputError for what does not fit."""
     values: dict[str | None, dict[str, str]] = {}
     for assignment in assignments:
         key, sign, value = assignment.partition("=")

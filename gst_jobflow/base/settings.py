@@ -203,9 +203,7 @@ def user_name() -> str:
 
 
 class Project:
-    """A project folder, which holds `gst.yaml`, and its settings.
-
-    `overrides` are settings of the command line, nested as in `gst.yaml`.
+    """A project folder, which holds `gst.yaml`, and its settings; `overrides` are nested alike, of the command line.
 
     Raises
     ------

@@ -69,10 +69,7 @@ class MeltQuenchMaker(Maker):
     def make(self, potential_id: str) -> dict[str, Any]:
         """Run the melt-quench; a run that stopped before its walltime is replaced by its continuation.
 
-        Returns
-        -------
-        dict
-            `structure_id` of the quenched structure, `trajectory_id`.
+        Returns `structure_id` of the quenched structure, and `trajectory_id`.
         """
         if self.start is None:
             raise InputError("a melt-quench needs a start", "give MeltQuenchMaker(start=HardSphereSpec(...))")

@@ -33,7 +33,8 @@ class PeakMemory:
     other programs and do not count. Ranks on other nodes are not seen.
 
     `directory` is the folder that the ranks work in, whoever started them, and `program` the name of the program's
-    file. Once the ranks hold more than `limit_B` together, `over` is set and the process `group` is ended.
+    file. `peaks_B` holds the peak of each process by its id. Once the ranks hold more than `limit_B` together, `over`
+    is set and the process `group` is ended.
     """
 
     directory: Path

@@ -136,12 +136,8 @@ class AblationMaker(Maker):
 def values_of_fits(axes: Mapping[str, Sequence[Any]], one_at_a_time: bool = False) -> list[dict[str, Any]]:
     """Return the values of each fit by name of what varies; the first value on each axis is that of the first fit.
 
-    With `one_at_a_time`, each further fit changes one of them; otherwise every combination is a fit.
-
-    Raises
-    ------
-    InputError
-        Nothing varies.
+    With `one_at_a_time`, each further fit changes one of them; otherwise every combination is a fit. If nothing varies,
+    that is an InputError.
     """
     if not axes or not all(axes.values()):
         raise InputError("nothing to vary", "for example --vary embedding.n_densities=1,2,3")
@@ -166,6 +162,7 @@ def collect_ablation(
     results = job_results()
     potentials = [results.get(Potential, row["potential_id"]) for row in rows]
     check_inputs(results, potentials, [*plan["vary"], *([RANDOM_SHARE] if "random_shares" in plan else [])])
+    # measured here, where no fit runs beside them
     speeds = _speeds(results, potentials)
     melts = {row["potential_id"]: row for row in (robustness or {}).get("table", []) if row["composition"] == "all"}
     table = []
@@ -185,8 +182,7 @@ def collect_ablation(
 
 
 def check_inputs(results: Results, potentials: Sequence[Potential], varied: Sequence[str]) -> None:
-    """Refuse potentials that differ in more than what was varied (DataError): their table would not say what a value is
-    worth.
+    """Refuse potentials that differ in more than what was varied (DataError): no table tells what a value is worth.
 
     Settings, test set, reference energies, weights, method, and, unless `RANDOM_SHARE` is varied, training set are
     compared.

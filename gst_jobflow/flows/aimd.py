@@ -70,17 +70,9 @@ class AimdMaker(Maker):
 
     @job
     def make(self, structure_id: str | None = None) -> dict[str, Any]:
-        """Run the dynamics.
+        """Run the dynamics; RunError if CP2K failed, or finished no step before the walltime.
 
-        Returns
-        -------
-        dict
-            `trajectory_id`, `structure_ids` of the frames, `fingerprint`, and the counts `labels`, `unconverged`.
-
-        Raises
-        ------
-        RunError
-            CP2K failed, or finished no step before the walltime.
+        Returns `trajectory_id`, `structure_ids` of the frames, `fingerprint`, and the counts `labels`, `unconverged`.
         """
         results = job_results()
         start_id = structure_id or self._random_start(results)

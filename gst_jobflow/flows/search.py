@@ -174,12 +174,7 @@ def _unspooled(results: Results) -> Results:
 def reopen(results: Results, study: Study, n_fits: int, *, store: bool = True) -> SearchPlan:
     """Resume a search that ended or was cancelled, up to `n_fits` fits; drop its ending conditions if they were met.
 
-    Without `store` only the plan is returned.
-
-    Raises
-    ------
-    InputError
-        The search is running, or has no fits left to do.
+    Without `store` only the plan is returned. A search that is running, or has no fits left to do, is an InputError.
     """
     uuids = [trial_uuid(study.id, trial) for trial in range(len(study.table))]
     open_states = {"$in": ["READY", "WAITING", "RUNNING", "RESERVED", "PAUSED"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,7 +41,7 @@ class HardSphereMaker(Maker):
         """Return `structure_ids`, and the same in `chunks` for as many labelling jobs."""
         family = hard_sphere_family(self.specs, self.n_each)
         results = job_results()
-        return _dealt_out(*store_family(results, family, "hard_sphere", self.iteration, self.tags), self.n_chunks)
+        return _stored(*store_family(results, family, "hard_sphere", self.iteration, self.tags), self.n_chunks)
 
 
 @dataclass
@@ -64,7 +65,7 @@ class CrystalMaker(Maker):
         """Return `structure_ids`, and the same in `chunks` for as many labelling jobs."""
         family = (item for spec in self.specs for item in crystal_family(spec))
         results = job_results()
-        return _dealt_out(*store_family(results, family, "crystal", self.iteration, self.tags), self.n_chunks)
+        return _stored(*store_family(results, family, "crystal", self.iteration, self.tags), self.n_chunks)
 
 
 @in_category("md")
@@ -93,13 +94,15 @@ class FailureFramesMaker(Maker):
         runs = failed_runs(results, study_id, potential_ids or [])
         settings = find_project().settings
         documents = failure_documents(results, settings, runs, self.frames, self.tags, self.iteration, cores())
-        return _dealt_out(documents, *results.add_many(documents), self.n_chunks)
+        return _stored(documents, *results.add_many(documents), self.n_chunks)
 
 
-def _dealt_out(documents: list[Structure], new: int, known: int, n_chunks: int) -> dict[str, Any]:
-    """Deal stored structures out to labelling jobs."""
-    # sorted by size and taken in turn, so that chunks cost about the same
+def _stored(documents: list[Structure], new: int, known: int, n_chunks: int) -> dict[str, Any]:
+    return {**dealt_out(documents, n_chunks), "new": new, "known": known}
+
+
+def dealt_out(documents: Iterable[Structure], n_chunks: int) -> dict[str, Any]:
+    """Return `structure_ids`, and the same in `chunks`: by size and in turn, so that jobs cost about the same."""
     by_size = sorted(documents, key=lambda document: (-document.n_atoms, document.id))
     ids = list(dict.fromkeys(document.id for document in by_size))
-    chunks = [ids[start::n_chunks] for start in range(n_chunks)]
-    return {"structure_ids": ids, "chunks": chunks, "new": new, "known": known}
+    return {"structure_ids": ids, "chunks": [ids[start::n_chunks] for start in range(n_chunks)]}

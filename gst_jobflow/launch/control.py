@@ -36,10 +36,7 @@ class ChangedJob:
 def pause(project: Project, fw_ids: Sequence[int] | None = None) -> list[ChangedJob]:
     """Pause fireworks (None: all) that have not started; their queued jobs leave the queue, and running ones continue.
 
-    Raises
-    ------
-    InputError
-        A firework does not exist.
+    A firework that does not exist is an InputError.
     """
 
     def hold(results: Results, pad: LaunchPad, firework: dict[str, Any]) -> str:

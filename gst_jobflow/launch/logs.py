@@ -36,10 +36,7 @@ def attempts_of(database: Database, fw_id: int) -> list[dict[str, Any]]:
 def logs(directory: Path, n_lines: int) -> list[Log]:
     """Return the last lines of the three newest files in a launch directory, newest last.
 
-    Raises
-    ------
-    DataError
-        The directory is missing or on another machine.
+    A directory that is missing, or on another machine, is a DataError.
     """
     if not directory.is_dir():
         raise DataError(f"{directory} does not exist here", "look on the machine that ran the job")

@@ -21,7 +21,6 @@ from typing import Any, ClassVar
 
 import yaml
 from fireworks import FWorker, LaunchPad
-from fireworks.queue.queue_launcher import launch_rocket_to_queue
 from fireworks.user_objects.queue_adapters.common_adapter import CommonAdapter
 
 from gst_jobflow.base.categories import CATEGORIES
@@ -221,6 +220,8 @@ class QueueLauncher:
 
     def _submit_alone(self, pad: LaunchPad, worker: FWorker, adapter: SlurmAdapter, fw_id: int | None) -> Any:
         """Submit a job for one firework; return its id, False if refused, None if none is ready."""
+        from fireworks.queue.queue_launcher import launch_rocket_to_queue
+
         return launch_rocket_to_queue(
             pad,
             worker,

@@ -89,10 +89,7 @@ class ServiceStatus:
 def find_mongod(chosen: Path | None = None) -> Path:
     """Return the mongod to run: the chosen one, else that on PATH, else that of the pip wheel.
 
-    Raises
-    ------
-    MissingProgramError
-        No mongod was found, or the chosen one is not executable.
+    Without one, or if the chosen one is not executable, that is a MissingProgramError.
     """
     fix = "pip install 'gst_jobflow[services]', install MongoDB, or set mongo.mongod"
     if chosen is not None:
@@ -184,9 +181,8 @@ class LocalMongod:
     def allow_database(self, name: str) -> None:
         """Grant the application's user access to database `name` of the project's own, running mongod."""
         admin, port = read_credentials(self.project)["admin"], int(read_state(self.project)["port"])
-        with open_database(
-            Connection("admin", 10.0, None, port, admin["username"], admin["password"])
-        ).client as client:
+        where = Connection("admin", 10.0, None, port, admin["username"], admin["password"])
+        with open_database(where).client as client:
             has = client.admin.command("usersInfo", APP_USER)["users"][0]["roles"]
             wanted = [{"role": role, "db": name} for role in APP_ROLES]
             if any(role not in has for role in wanted):

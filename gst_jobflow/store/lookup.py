@@ -22,12 +22,8 @@ _NAMES_LISTED = 12
 def locate(database: Database, text: str, *collections: str) -> tuple[str, str]:
     """Return the collection and id of the one document that has an id, a name, or an id that begins with `text`.
 
-    Parameters
-    ----------
-    text
-        A whole id, a name, or at least `SHORTEST_PREFIX` characters of an id.
-    collections
-        Search in these only. Where none is given, names are those of datasets, potentials and studies.
+    `text` has at least `SHORTEST_PREFIX` characters, unless it is a whole id or name. Only `collections` are searched;
+    where none is given, names are those of datasets, potentials and studies.
 
     Raises
     ------

@@ -253,13 +253,9 @@ def _prefix(model: type[Document], field: str, text: str) -> str:
 
 
 def field_path(model: type[Document], name: str) -> str:
-    """Return the stored path of a field.
+    """Return the stored path of a field; InputError, with the nearest name, if the documents have no such field.
 
-    Raises
-    ------
-    InputError
-        The documents have no such field; the message names the nearest. Free-form fields (`source`, `plan`) accept any
-        name below them.
+    Free-form fields (`source`, `plan`) accept any name below them.
     """
     path = ALIASES.get(name, name)
     if not _PATH.match(path):
@@ -430,15 +426,10 @@ def _models(database: Database, query: Query) -> Iterator[Any]:
 
 
 def frames(results: Results, query: Query) -> Iterator[Atoms]:
-    """Stream the atoms of structures or of converged labels.
+    """Stream the atoms of structures or of converged labels; InputError, at once, for documents without atoms.
 
     `info` holds `structure_id` and `config_type`, of labels also `label_id` and `fingerprint`. Atoms of labels have a
     `SinglePointCalculator` with energy (eV), forces (eV/Å) and, if computed, stress (eV/Å³, Voigt).
-
-    Raises
-    ------
-    InputError
-        Documents of this collection hold no atoms; raised at once.
     """
     from gst_jobflow.store.atoms import atoms_of
 

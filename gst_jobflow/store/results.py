@@ -126,12 +126,8 @@ class Results:
     ) -> tuple[int, int]:
         """Insert immutable documents in batches, to disk first; return how many were new and how many existed.
 
-        Documents that only reached the disk are not counted. It is faster to expect new documents where most are new.
-
-        Raises
-        ------
-        DatabaseError
-            The server refused a document, or went away and nothing is spooled.
+        Documents that only reached the disk are not counted. It is faster to expect new documents where most are new. A
+        document that the server refuses is a DatabaseError, and so is a server that went away while nothing is spooled.
         """
         new = known = 0
         for _, group in groupby(documents, key=lambda document: document.collection):

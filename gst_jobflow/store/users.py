@@ -133,10 +133,7 @@ def remove_user(project: Project, name: str) -> None:
 def account_connection(project: Project, name: str) -> Connection:
     """Return the address of the project's database with an account that this project has the URI of.
 
-    Raises
-    ------
-    InputError
-        The file with its URI is missing or damaged.
+    A file with its URI that is missing or damaged is an InputError.
     """
     file, where = uri_path(project, name), connection(project)
     try:

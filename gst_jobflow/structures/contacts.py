@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
-from matscipy.neighbours import neighbour_list
 
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.structures.lattice import volume_A3
@@ -182,8 +181,8 @@ def push_apart(
 ) -> int:
     """Move atoms, in place, until no pair is closer than `allowed`; return the number of steps.
 
-    FIRE minimises an energy harmonic in the overlaps until it no longer falls. The caller checks whether overlaps are
-    left (`scaled_min_distance`).
+    FIRE minimises an energy harmonic in the overlaps until it no longer falls. Coincident atoms have no direction in
+    which to part. The caller checks whether overlaps are left (`scaled_min_distance`).
 
     Parameters
     ----------
@@ -196,10 +195,6 @@ def push_apart(
     skin_A
         Extra distance within which pairs are listed; the list is kept until an atom has moved half of it, which is
         quicker if few atoms move. 0 lists pairs at every step.
-
-    Notes
-    -----
-    Coincident atoms have no direction in which to part; the caller's check finds them.
     """
     target_A = allowed.matrix_A * (1 + _MARGIN)
     free = np.ones(len(atoms), bool) if movable is None else np.asarray(movable, bool)
@@ -291,6 +286,8 @@ def _volume_A3(atoms: Atoms) -> float:
 
 def _neighbours(quantities: str, atoms: Atoms, cutoff: float | np.ndarray, types: np.ndarray | None = None) -> Any:
     """Call matscipy's neighbour search; `cutoff` in Å is one number or a matrix over `types`."""
+    from matscipy.neighbours import neighbour_list
+
     numbers = np.zeros(len(atoms), np.int32) if types is None else types
     cell = atoms.cell.array
     if not all(map(any, cell.tolist())):

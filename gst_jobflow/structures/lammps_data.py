@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -158,15 +158,21 @@ def read_data(path: str | Path, species_order: Sequence[str]) -> Atoms:
     return atoms
 
 
-def _check_writable(atoms: Atoms, species_order: Sequence[str]) -> None:
-    missing = sorted(set(atoms.symbols) - set(species_order))
-    if missing:
+def check_species_order(elements: Iterable[str], species_order: Sequence[str]) -> None:
+    """Refuse an order that lacks one of `elements`, knows an unknown one or names one twice; raises InputError."""
+    if unknown := [element for element in species_order if element not in atomic_numbers]:
+        raise InputError(f"no element '{unknown[0]}'", "element symbols in the order of pair_coeff, such as Ge,Sb,Te")
+    if len(set(species_order)) != len(species_order):
+        raise InputError(f"{' '.join(species_order)} names an element twice", "name each once")
+    if missing := sorted(set(elements) - set(species_order)):
         raise InputError(
-            f"no atom type for {', '.join(missing)} in species_order {' '.join(species_order)}",
+            f"no atom type for {', '.join(missing)} among {' '.join(species_order)}",
             "name every element of the structure, in the order of pair_coeff",
         )
-    if len(set(species_order)) != len(species_order):
-        raise InputError(f"species_order {' '.join(species_order)} names an element twice", "name each once")
+
+
+def _check_writable(atoms: Atoms, species_order: Sequence[str]) -> None:
+    check_species_order(atoms.symbols, species_order)
     if atoms.cell.rank < 3:
         raise InputError("the structure has no cell that spans a volume", "set a cell before writing LAMMPS data")
     if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):

@@ -13,7 +13,7 @@ from ase import Atoms
 
 from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.devices.cell.files import DeviceFiles, Progress, group_commands, layer_dicts, write_device
+from gst_jobflow.devices.cell.files import DeviceFiles, Progress, layer_dicts, write_device
 from gst_jobflow.devices.cell.plan import plan_device
 from gst_jobflow.devices.cell.spec import DeviceSpec, MushroomSpec, device_counts
 
@@ -138,18 +138,6 @@ def _commands(spec: DeviceSpec, column: DeviceFiles, tiles: tuple[int, int], res
 def restart_commands(restart: Path) -> list[str]:
     """Return commands that write a binary restart file of a system without a potential."""
     return ["pair_style zero 8.0", "pair_coeff * *", f"write_restart {shlex.quote(str(restart))}"]
-
-
-def data_restart_commands(files: DeviceFiles, restart: Path) -> list[str]:
-    """Return commands that convert a written cell to a binary restart file with its groups."""
-    return [
-        "units metal",
-        "atom_style atomic",
-        "boundary p p p",
-        f"read_data {shlex.quote(str(files.data.resolve()))}",
-        *group_commands(files.groups),
-        *restart_commands(restart),
-    ]
 
 
 def _whole_report(column: dict[str, Any], tiles: tuple[int, int]) -> dict[str, Any]:

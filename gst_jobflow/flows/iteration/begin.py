@@ -36,7 +36,7 @@ def starting_point(
 ) -> tuple[int, dict[str, Any]]:
     """Return the number of the first iteration, and the ids of what it builds on.
 
-    With `branch`, `STUDY:N`, that is iteration N of another protocol.
+    `branch`, `STUDY:N`, goes on after iteration N of another protocol; None: from the beginning.
 
     Raises
     ------

@@ -30,6 +30,7 @@ from gst_jobflow.flows.iteration.plan import IterationPlan
 from gst_jobflow.flows.iteration.sources import Source, seed_of
 from gst_jobflow.flows.robustness import RobustnessMaker
 from gst_jobflow.flows.search import HyperoptMaker
+from gst_jobflow.flows.structures import dealt_out
 from gst_jobflow.flows.study import close_study
 from gst_jobflow.hyperopt.plan import SearchPlan, preset
 from gst_jobflow.labelling.backend import LabelBackend
@@ -251,12 +252,9 @@ def choose_labels(
         kept = choose_structures(results, found, source.choose, potential, seed, source.formulas)
         rows += _counts(source, found, kept)
         chosen |= {each.id: each for each in kept}
-    # by size and in turn, so that jobs cost about the same
-    ids = [each.id for each in sorted(chosen.values(), key=lambda each: (-each.n_atoms, each.id))]
     at = f"table.{number - study.plan['first']}"
     results.update("studies", study_id, {f"{at}.by_source": rows}, {f"{at}.state": "finished"})
-    return {"structure_ids": ids, "chunks": [ids[n :: plan.labels.jobs] for n in range(plan.labels.jobs)],
-            "by_source": rows}  # fmt: skip
+    return {**dealt_out(chosen.values(), plan.labels.jobs), "by_source": rows}
 
 
 def _counts(source: Source, found: Sequence[Structure], kept: Sequence[Structure]) -> list[dict[str, Any]]:
@@ -275,10 +273,7 @@ def grow_dataset(
 ) -> dict[str, Any]:
     """Make the dataset of an iteration from the labels of the one before and new ones; return `dataset_id`, `counts`.
 
-    Raises
-    ------
-    DataError
-        No label has converged, or a structure to train on is of a group that is tested.
+    If no label has converged, or a structure to train on is of a group that is tested, that is a DataError.
     """
     results = job_results()
     study = results.get(Study, study_id)

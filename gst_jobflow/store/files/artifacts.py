@@ -77,13 +77,7 @@ class ArtifactStore:
             return False
 
     def path(self, ref: ArtifactRef) -> Path:
-        """Return the path of a file, for reading only; one in the trash is taken back.
-
-        Raises
-        ------
-        DataError
-            The file is missing.
-        """
+        """Return the path of a file, for reading only; one in the trash is taken back; DataError if it is missing."""
         path = self.path_of(ref.sha256)
         if not path.is_file():
             self.untrash(ref.sha256)
