@@ -84,7 +84,7 @@ class RecordedJobFiretask(JobFiretask):
         with (
             recorded(results, uuid, job["name"], fw_id, worker, number),
             _can_be_cancelled(),
-            _outputs_in(connection.job_store_beside(pad)),
+            _outputs_in(connection.job_store),
         ):
             if self._is_stored():
                 self.update(super().from_dict(dict(self)))
