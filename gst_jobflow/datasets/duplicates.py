@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from matscipy.neighbours import neighbour_list
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.datasets.table import Members, texts_of
@@ -141,6 +140,8 @@ def environments(atoms: Atoms) -> dict[int, np.ndarray]:
     Each has the shape (n_atoms of the element, n_elements, `NEIGHBOURS`). Periodic images count; missing neighbours
     and those beyond `REACH_A` are at `REACH_A`. Moving every atom by at most d changes no number by more than 2 d.
     """
+    from matscipy.neighbours import neighbour_list
+
     elements, kinds = np.unique(atoms.numbers, return_inverse=True)
     centre, other, distance_A = neighbour_list("ijd", atoms, REACH_A)
     # sorted by atom, element of the neighbour, distance

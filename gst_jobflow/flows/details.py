@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gst_jobflow.base.words import number
 from gst_jobflow.dynamics.deck import SERIES_FILE
 from gst_jobflow.dynamics.series import read_series
 from gst_jobflow.fitting.files import LINEAR_PROGRESS_FILE
 from gst_jobflow.fitting.progress import progress
 from gst_jobflow.flows.aimd_run import last_energies
-from gst_jobflow.report.words import number
 
 
 def detail(name: str, directory: Path) -> str:

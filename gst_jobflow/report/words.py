@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gst_jobflow.base.words import counted
+from gst_jobflow.base.words import counted, number
 from gst_jobflow.report.collect import CycleData, StudyData
 
 # first-principles codes; all others are stand-ins
@@ -247,19 +247,9 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 3600:.3g} h"
 
 
-def number(value: Any, digits: int = 4) -> str:
-    """Format a number, a list or a word for a table; a dash for None, NaN and an empty list."""
-    if value is None or (isinstance(value, float) and not np.isfinite(value)):
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:,.{digits}g}" if abs(value) < 10**digits - 0.5 else f"{value:,.0f}"
-    if isinstance(value, list):
-        return ", ".join(map(str, value)) or "–"
-    return str(value)
+def shown(value: float | None, form: str) -> str:
+    """Format a number by a format specification; a dash for None."""
+    return "–" if value is None else format(value, form)
 
 
 def extent(values: np.ndarray, digits: int) -> str:
@@ -274,15 +264,6 @@ def extent(values: np.ndarray, digits: int) -> str:
 def moment(time: datetime | None) -> str:
     """Format a UTC time to the second."""
     return time.strftime("%Y-%m-%d %H:%M:%S") if time else "–"
-
-
-def size(n_bytes: float) -> str:
-    """Format a file size."""
-    for unit in ("B", "kB", "MB"):
-        if n_bytes < 1000:
-            return f"{n_bytes:.3g} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:.3g} GB"
 
 
 def file_name(name: str, id: str) -> str:

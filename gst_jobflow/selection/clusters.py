@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from ase import Atoms
-from matscipy.neighbours import neighbour_list
 
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.structures.contacts import PairDistances, close_pairs, push_apart
@@ -58,6 +57,8 @@ def centres(atoms: Atoms, gamma: np.ndarray, window: tuple[float, float], apart_
 
     `gamma` is the grade of each atom, shape (n_atoms,); nan is in no window.
     """
+    from matscipy.neighbours import neighbour_list
+
     low, high = window
     inside = np.flatnonzero((gamma >= low) & (gamma <= high))
     inside = inside[np.argsort(-gamma[inside], kind="stable")]

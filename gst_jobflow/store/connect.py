@@ -59,20 +59,9 @@ class CachedConnection:
         just_now = time.monotonic() - self.asked_at < ASKED_AGAIN_S
         return just_now and self.pid == os.getpid() and self.project is project
 
-    def job_store_beside(self, pad: LaunchPad | None) -> JobStore:
-        """Return the job store of a job whose end `pad` records.
-
-        If that is in the same database, writes of outputs do not wait for the journal: the record of the end does, and
-        if it survives, all earlier writes do.
-        """
-        return self._followed if pad is not None and _is_at(self.where, pad) else self._alone
-
     @cached_property
-    def _followed(self) -> JobStore:
-        return _job_store_of(self.where, journal=False)
-
-    @cached_property
-    def _alone(self) -> JobStore:
+    def job_store(self) -> JobStore:
+        """The job store, connected at its first use."""
         return _job_store_of(self.where)
 
 
@@ -198,14 +187,11 @@ def job_store(project: Project) -> JobStore:
     return _job_store_of(where)
 
 
-def _job_store_of(where: Connection, journal: bool = True) -> JobStore:
+def _job_store_of(where: Connection) -> JobStore:
     from jobflow import JobStore
     from maggma.stores import MongoStore
 
-    arguments = job_store_arguments(where)
-    if not journal:
-        arguments["mongoclient_kwargs"].pop("journal", None)
-    return JobStore(MongoStore(**arguments))
+    return JobStore(MongoStore(**job_store_arguments(where)))
 
 
 def job_store_arguments(where: Connection) -> dict[str, Any]:

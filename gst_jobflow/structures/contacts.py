@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
-from matscipy.neighbours import neighbour_list
 
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.structures.lattice import volume_A3
@@ -287,6 +286,8 @@ def _volume_A3(atoms: Atoms) -> float:
 
 def _neighbours(quantities: str, atoms: Atoms, cutoff: float | np.ndarray, types: np.ndarray | None = None) -> Any:
     """Call matscipy's neighbour search; `cutoff` in Å is one number or a matrix over `types`."""
+    from matscipy.neighbours import neighbour_list
+
     numbers = np.zeros(len(atoms), np.int32) if types is None else types
     cell = atoms.cell.array
     if not all(map(any, cell.tolist())):

@@ -57,7 +57,7 @@ def identified(atoms: Atoms | PlainAtoms) -> tuple[str, dict[str, Any]]:
 
 
 def _identified_by_kernels(atoms: PlainAtoms) -> tuple[str, dict[str, Any]]:
-    from gst_jobflow.structures import kernels
+    from gst_jobflow.structures.kernels import identify
 
     _checked(atoms)
     if atoms.volume_A3 < LEAST_VOLUME_A3:
@@ -67,7 +67,7 @@ def _identified_by_kernels(atoms: PlainAtoms) -> tuple[str, dict[str, Any]]:
     # as `_hashed` has them: species, cell, positions, pbc
     words = np.empty(4 * len(atoms) + 12, "<i8")
     cutoff_A = first_cutoff_A(atoms.volume_A3, len(atoms))
-    closest_A = kernels.identify(atoms.numbers, positions, cell, _FACE_A, _PER_A, cutoff_A, LONGER, words)
+    closest_A = identify(atoms.numbers, positions, cell, _FACE_A, _PER_A, cutoff_A, LONGER, words)
     return hashlib.sha256(words.data).hexdigest()[:32], _described(atoms, closest_A)
 
 

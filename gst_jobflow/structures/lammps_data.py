@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -119,6 +120,12 @@ def _four_digits(blank: bool = False) -> NDArray:
     return np.frombuffer(text.encode("ascii"), np.uint8).reshape(-1, 4)
 
 
+def stated_units(title: str) -> str:
+    """Return the units that the first line of a data file states, as LAMMPS writes it; empty if it states none."""
+    found = re.search(r"\bunits\s*=\s*(\w+)", title)
+    return found[1] if found else ""
+
+
 def read_data(path: str | Path, species_order: Sequence[str]) -> Atoms:
     """Read a data file of atomic style and metal units as a periodic structure sorted by id.
 
@@ -127,7 +134,7 @@ def read_data(path: str | Path, species_order: Sequence[str]) -> Atoms:
     Raises
     ------
     InputError
-        The file is missing, or has a type beyond `species_order`.
+        The file is missing, states other units, or has a type beyond `species_order`.
     DataError
         The file is no data file, or its masses contradict `species_order`.
     """
@@ -136,6 +143,11 @@ def read_data(path: str | Path, species_order: Sequence[str]) -> Atoms:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"no LAMMPS data file {path}", "check the path")
+    with path.open(encoding="utf-8", errors="replace") as file:
+        units = stated_units(file.readline())
+    # ASE 3.29 does not look: velocities in Å/fs would be taken for Å/ps
+    if units not in ("", "metal"):
+        raise InputError(f"{path.name} is in units {units}", "write it in metal units (LAMMPS: units metal)")
     numbers = {place: atomic_numbers[element] for place, element in enumerate(species_order, start=1)}
     try:
         raw = read_lammps_data(path, Z_of_type=numbers, sort_by_id=True, units="metal", atom_style="atomic")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,7 +63,7 @@ class PlainAtoms:
         """Å."""
         return self.arrays["positions"]
 
-    @property
+    @cached_property
     def values(self) -> dict[str, Any]:
         """All values by name, those of the calculator before others."""
         values = {**self.info, **self.arrays, **self.results}
