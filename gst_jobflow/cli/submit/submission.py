@@ -58,15 +58,9 @@ def submit_flow(
 
 
 def check_flow(flow: Flow | Job, project: Project, *, show: bool, yes: bool, elements: Collection[str] = ()) -> None:
-    """Print the estimated cost of a flow if asked for, else refuse one that could not be submitted or run.
+    """Print the cost of a flow if asked for, else check size, `--to` and programs; raises as `submit_flow`.
 
-    It is above the budget (without `yes`) or too large, `--to` names an impossible file, or a program is missing.
-    Call it before anything is stored.
-
-    Raises
-    ------
-    InputError, MissingProgramError
-        As :func:`submit_flow`.
+    It checks the budget unless `yes`. Call it before anything is stored.
     """
     request_by_category(flow, global_options().resources)
     budget = project.settings.launch.budget_core_hours
