@@ -103,5 +103,5 @@ def _show(costs: list[ExpectedCost]) -> None:
     disk = [cost.disk_GB for cost in costs if cost.disk_GB is not None]
     segments = sum(cost.segments or 0 for cost in costs)
     missing = f"{len(costs) - len(known)} unknown" if len(known) < len(costs) else ""
-    rows.append(("total", "", "", total(known), "", segments, total(disk), missing))
+    rows.append(("total", "", "", total(known), "", segments or "unknown", total(disk), missing))
     print_table(rows, ["job", "work", "cores", "core hours", "wall h", "segments", "disk GB", "from"])
