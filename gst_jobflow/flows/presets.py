@@ -123,7 +123,7 @@ def _standard() -> dict[str, Any]:
         "label_jobs": 2,
         "split": SplitSpec(test_fraction=0.12, seed=1),
         "max_force_eV_A": 60.0,
-        "fit": _fit(5.5, (40, (8, 4, 2), (0, 3, 2)), 150),
+        "fit": _fit(6.0, (40, (8, 4, 2), (0, 3, 2)), 150),
         "cell": CrossPointSpec(
             repeat=(4, 3, 2), barrier_thickness_A=13.0, barrier_density_g_cm3=6.7, lattice_scale=GFN1_LATTICE_SCALE
         ),
