@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import configparser
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Set
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from gst_jobflow import __version__
+from tests.base.test_processes import alive, pid_in, wait_for
 
 ROOT = Path(__file__).parents[1]
 
@@ -93,3 +98,25 @@ def test_table_of_licences_holds_what_is_installed() -> None:
 def test_citation_and_changelog_name_this_version() -> None:
     assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text()
     assert f"\n## {__version__}\n" in (ROOT / "CHANGELOG.md").read_text()
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
+def test_an_ended_test_script_leaves_nothing_behind(tmp_path: Path, ending: signal.Signals) -> None:
+    for folder in (scripts := tmp_path / "scripts", programs := tmp_path / ".venv" / "bin"):
+        folder.mkdir(parents=True)
+    shutil.copy(Path(__file__).parents[1] / "scripts" / "test", scripts)
+    runs_on = '#!/bin/sh\necho $$ > "$0.part"\nmv "$0.part" "$0.pid"\nexec sleep 600\n'
+    stubs = {scripts / "setup": "#!/bin/sh\n", programs / "ruff": "#!/bin/sh\n", programs / "mypy": runs_on}
+    stubs[programs / "python"] = runs_on.replace("\n", '\n[ "$2" = pytest ] || exit 0\n', 1)
+    for stub, text in stubs.items():
+        stub.write_text(text)
+        stub.chmod(0o755)
+    # tests in the background ignore SIGINT, and so would their children
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    script = subprocess.Popen([scripts / "test"], start_new_session=True, preexec_fn=heed)
+    pids = [programs / f"{name}.pid" for name in ("mypy", "python")]
+    assert wait_for(lambda: all(pid_in(file) for file in pids))
+    # a terminal sends SIGINT to all programs in its foreground, where background ones ignore it
+    (os.killpg if ending == signal.SIGINT else os.kill)(script.pid, ending)
+    assert script.wait(60) != 0
+    assert wait_for(lambda: not any(alive(pid_in(file) or 0) for file in pids))

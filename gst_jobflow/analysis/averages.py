@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -37,9 +38,7 @@ class BlockMean:
 
     def add(self, values: NDArray | float) -> None:
         """Take the values of the next frame; all frames have the same shape."""
-        each = np.asarray(values, dtype=float)
-        known = np.isfinite(each)
-        part = (np.where(known, each, 0.0), known.astype(float))
+        part = _part(values)
         if self._in_last in (0, self._length):
             if len(self._blocks) == 2 * _LEAST:
                 pairs = zip(self._blocks[::2], self._blocks[1::2], strict=True)
@@ -53,17 +52,37 @@ class BlockMean:
 
     def mean(self) -> Mean:
         """Return mean and error of what came so far."""
-        sums, counts = (np.array([block[i] for block in self._blocks]) for i in (0, 1))
-        total = counts.sum(axis=0)
-        value = np.divide(sums.sum(axis=0), total, out=np.full(total.shape, np.nan), where=total > 0)
-        full = self._blocks[: len(self._blocks) - (self._in_last < self._length)]
-        sums, counts = (np.array([block[i] for block in full]).reshape(len(full), *total.shape) for i in (0, 1))
-        number = (counts > 0).sum(axis=0)
-        away = np.divide(sums, counts, out=np.zeros(sums.shape), where=counts > 0) - value
-        square = np.sum(away**2 * (counts > 0), axis=0)
-        error = np.full(total.shape, np.nan)
-        np.divide(square, number * (number - 1.0), out=error, where=number >= _LEAST)
-        return Mean(value, np.sqrt(error))
+        n_full = len(self._blocks) - (self._in_last < self._length)
+        return _mean_of(self._blocks, n_full, _LEAST)
+
+
+def mean_of_independent(values: Sequence[NDArray], least: int) -> Mean:
+    """Return the mean of independent arrays, and the standard error of what `least` of them or more have.
+
+    Values that are not finite are left out.
+    """
+    return _mean_of([_part(each) for each in values], len(values), least)
+
+
+def _mean_of(blocks: Sequence[tuple[NDArray, NDArray]], n_full: int, least: int) -> Mean:
+    """Return the mean of blocks, and its error by the scatter of the full ones, which come first."""
+    sums, counts = (np.array([block[i] for block in blocks]) for i in (0, 1))
+    total = counts.sum(axis=0)
+    value = np.divide(sums.sum(axis=0), total, out=np.full(total.shape, np.nan), where=total > 0)
+    sums, counts = sums[:n_full], counts[:n_full]
+    number = (counts > 0).sum(axis=0)
+    away = np.divide(sums, counts, out=np.zeros(sums.shape), where=counts > 0) - value
+    square = np.sum(away**2 * (counts > 0), axis=0)
+    error = np.full(total.shape, np.nan)
+    np.divide(square, number * (number - 1.0), out=error, where=number >= least)
+    return Mean(value, np.sqrt(error))
+
+
+def _part(values: NDArray | float) -> tuple[NDArray, NDArray]:
+    """Return finite values, 0 for others, and how many each stands for."""
+    each = np.asarray(values, dtype=float)
+    known = np.isfinite(each)
+    return np.where(known, each, 0.0), known.astype(float)
 
 
 def _joined(one: tuple[NDArray, NDArray], other: tuple[NDArray, NDArray]) -> tuple[NDArray, NDArray]:

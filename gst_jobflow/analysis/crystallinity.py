@@ -65,15 +65,7 @@ def element_name(symbol: str) -> str:
 
 @dataclass(frozen=True)
 class Crystallinity:
-    """Crystal-like atoms of one configuration.
-
-    Attributes
-    ----------
-    mask
-        Shape (n,), True for crystal-like atoms of the whole cell.
-    fraction
-        Share of crystal-like atoms in the group that was asked for.
-    """
+    """Mask of the crystal-like atoms of a whole cell, shape (n,), and their share in the group that was asked for."""
 
     mask: NDArray
     fraction: float
@@ -86,8 +78,6 @@ def crystallinity(
 
     Parameters
     ----------
-    atoms
-        Configuration, periodic; a frame of a dump through :meth:`gst_jobflow.dynamics.dump.Frame.to_atoms`.
     group
         Indices or a mask of the atoms to count; all by default. Neighbours outside the group are seen.
     rmsd_cutoff
@@ -97,14 +87,13 @@ def crystallinity(
 
     Raises
     ------
-    InputError
-        If there is no anion, or the group is empty.
-    DataError
-        If a position is not finite.
+    InputError, DataError
+        As `anions_of`, or the group is empty.
     """
     is_anion = anions_of(atoms, anion)
     mask = np.zeros(len(atoms), dtype=bool)
-    ordered = _close_packed(atoms[is_anion], rmsd_cutoff)
+    pipeline, matching = close_packed_matching(atoms[is_anion], rmsd_cutoff)
+    ordered = np.array(pipeline.compute().particles["Structure Type"]) != int(matching.Type.OTHER)
     mask[is_anion] = ordered
     if not is_anion.all():
         grid = cell_grid(atoms, OCTAHEDRON_REACH_A, np.flatnonzero(is_anion))
@@ -119,12 +108,7 @@ def crystallinity(
 def anions_of(atoms: Atoms, anion: str = ANION) -> NDArray:
     """Return which atoms are anions, shape (n,).
 
-    Raises
-    ------
-    InputError
-        There are none.
-    DataError
-        A position is not finite.
+    Raises InputError if there are none, and DataError if a position is not finite.
     """
     if not np.all(np.isfinite(atoms.positions)):
         raise DataError("positions are not finite: the configuration comes from a failed run")
@@ -146,24 +130,11 @@ def crystal_profile(
     return 0.5 * (edges[1:] + edges[:-1]), bins.mean(np.asarray(mask)[chosen]), bins.counts
 
 
-def _close_packed(anions: Atoms, rmsd_cutoff: float) -> NDArray:
-    """Return which atoms match fcc or hcp within the cutoff, shape (n,)."""
-    pipeline, matching = close_packed_matching(anions, rmsd_cutoff)
-    return np.array(pipeline.compute().particles["Structure Type"]) != int(matching.Type.OTHER)
-
-
 def close_packed_matching(anions: Atoms, rmsd_cutoff: float, **output: Any) -> tuple[Any, Any]:
     """Return an OVITO pipeline that matches fcc and hcp by polyhedral templates, and its modifier.
 
-    Parameters
-    ----------
-    output
-        Further results of the modifier, such as ``output_orientation``.
-
-    Raises
-    ------
-    MissingProgramError
-        OVITO cannot be imported.
+    `output` asks for further results of the modifier, such as ``output_orientation``. Raises MissingProgramError if
+    OVITO cannot be imported.
     """
     try:
         from ovito.data import DataCollection

@@ -22,14 +22,8 @@ _FEWEST = 0.3
 class OrderMap:
     """Share of crystal-like atoms in squares of x and z, over the whole depth.
 
-    Attributes
-    ----------
-    x_A, z_A
-        Borders of the squares, shape (nx + 1,) and (nz + 1,).
-    fraction
-        Shape (nx, nz); NaN where hardly any atoms of the group are.
-    counts
-        Atoms of the group, shape (nx, nz).
+    `x_A` (nx + 1,) and `z_A` (nz + 1,) are the borders of the squares. `fraction` (nx, nz) is NaN where hardly any
+    atoms of the group are, and `counts` (nx, nz) are its atoms.
     """
 
     x_A: NDArray
@@ -42,14 +36,8 @@ class OrderMap:
 class Region:
     """The largest patch of disorder, connected side by side and through the periodic boundary along x.
 
-    Attributes
-    ----------
-    n_atoms
-        Atoms in it, crystal-like or not.
-    width_A, height_A
-        Its extent along x and z, in whole squares.
-    diameter_A
-        Of the half-disc of the same area: to compare with a pulse.
+    `n_atoms` are all in it, crystal-like or not. `width_A` and `height_A` are its extent along x and z, in whole
+    squares. `diameter_A` is that of the half-disc of the same area: to compare with a pulse.
     """
 
     n_atoms: int
@@ -61,23 +49,20 @@ class Region:
 def order_map(atoms: Atoms, mask: NDArray, group: NDArray, bin_A: float = BIN_A) -> OrderMap:
     """Return the map of a mask of crystal-like atoms, shape (n,); only atoms of `group` (indices) count.
 
-    Raises
-    ------
-    InputError
-        As of `over_xz`.
+    Raises InputError as `over_xz`.
     """
     bins = over_xz(atoms, bin_A, group)
     fraction = bins.mean(np.asarray(mask)[group], _FEWEST)
     return OrderMap(bins.edges_A["x"], bins.edges_A["z"], fraction, bins.counts)
 
 
-def largest_region(order: OrderMap, least_order: float = LEAST_ORDER) -> Region:
-    """Return the largest patch of squares with less than `least_order` of their atoms crystal-like.
+def largest_region(order: OrderMap) -> Region:
+    """Return the largest patch of squares with less than `LEAST_ORDER` of their atoms crystal-like.
 
     The lowest and the highest squares are taken to be as those next to them: the planes beside a barrier match no
     crystal, in a perfect cell either.
     """
-    patches = _patches(np.nan_to_num(_without_faces(order.fraction), nan=1.0) < least_order)
+    patches = _patches(np.nan_to_num(_without_faces(order.fraction), nan=1.0) < LEAST_ORDER)
     sizes = np.bincount(patches.ravel(), weights=order.counts.ravel())
     sizes[0] = 0
     if not sizes.any():

@@ -19,18 +19,10 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class RadialDistribution:
-    """Mean of g(r) over frames.
+    """Mean of g(r) over frames, at the centres `r_A` of bins, all of shape (bins,).
 
-    Attributes
-    ----------
-    r_A
-        Shape (bins,), centres of the bins in Å.
-    total
-        Shape (bins,), g(r) over all pairs; 1 for uncorrelated atoms.
-    partial
-        g(r) by pair of elements in alphabetical order, e.g. ``("Sb", "Te")``.
-    error
-        Standard error of each partial g(r), by blocks of frames; NaN for fewer than ten frames.
+    `total` is that of all pairs; 1 for uncorrelated atoms. `partial` is by pair of elements in alphabetical order, e.g.
+    ``("Sb", "Te")``, and `error` the standard error of each, by blocks of frames; NaN for fewer than ten frames.
     """
 
     r_A: NDArray
@@ -40,21 +32,16 @@ class RadialDistribution:
 
 
 def radial_distribution(frames: Iterable[Atoms], cutoff_A: float = 10.0, bin_A: float = 0.05) -> RadialDistribution:
-    """Return the radial distribution functions averaged over frames of the same elements.
+    """Return the radial distribution functions averaged over frames of the same elements, which are taken one by one.
 
-    Parameters
-    ----------
-    frames
-        Periodic configurations; they are taken one by one. Periodic images count, so the cutoff may exceed half a cell.
-    cutoff_A, bin_A
-        Range and width of the bins.
+    Periodic images count, so `cutoff_A`, the range of the bins of width `bin_A`, may exceed half a cell.
 
     Raises
     ------
     InputError
-        If there is no frame, or the bins do not fit the range.
+        There is no frame, or the bins do not fit the range.
     DataError
-        If a position is not finite, or a frame has other elements than the first.
+        A position is not finite, or a frame has other elements than the first.
     """
     if not 0 < bin_A < cutoff_A:
         raise InputError(f"bins of {bin_A} Å do not fit a range of {cutoff_A} Å", "0 < bin_A < cutoff_A")

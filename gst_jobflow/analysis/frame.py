@@ -99,16 +99,9 @@ Answers = dict[str, Answer | str]
 class Analysis:
     """An analysis that has a name.
 
-    Attributes
-    ----------
-    compute
-        Of the atoms of a frame.
-    definition
-        What its numbers mean, in a sentence or two; ``{anion}`` and ``{name}`` are symbol and name of the anion.
-    parameters
-        The fields of `FrameOptions` that it depends on.
-    programs
-        Packages whose version counts.
+    `compute` gets the atoms of a frame. `definition` says what its numbers mean, in a sentence or two; ``{anion}`` and
+    ``{name}`` are symbol and name of the anion. `parameters` are the fields of `FrameOptions` that it depends on, and
+    `programs` the packages whose version counts.
     """
 
     compute: Callable[[Atoms, FrameOptions], Answer]
@@ -222,7 +215,9 @@ def _gamma(atoms: Atoms, options: FrameOptions) -> Answer:
     some = values[options.counted]
     if not np.isfinite(some).all():
         raise DataError("gamma is not finite: the configuration comes from a failed run")
-    shares = {f"gamma_above_{_word(limit)}": float((some > limit).mean()) for limit in options.gamma_above}
+    # a point in a name would be a path to the database
+    names = {f"gamma_above_{limit:g}".replace(".", "_"): limit for limit in options.gamma_above}
+    shares = {name: float((some > limit).mean()) for name, limit in names.items()}
     return {"gamma_max": float(some.max()), **shares}, {"gamma": values} | _maps(atoms, options, {"gamma": some})
 
 
@@ -266,11 +261,6 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _word(number: float) -> str:
-    # a point in a name would be a path to the database
-    return f"{number:g}".replace(".", "_")
-
-
 _COUNTED = ("mobile", "bin_A", "centre_A")
 _MOTIFS = "bonds out to bonds_A; tetrahedral: four bonds and q above 0.8; squares: four-rings of cations and anions"
 ANALYSES: dict[str, Analysis] = {
@@ -307,12 +297,8 @@ ANALYSES: dict[str, Analysis] = {
 def analysis_named(name: str) -> Analysis:
     """Return an analysis: one of ours, or of a plugin, whose version is stored with its numbers.
 
-    Raises
-    ------
-    InputError
-        There is none.
-    MissingProgramError
-        The plugin cannot be imported, or offers something else.
+    Raises InputError if there is none, and MissingProgramError if the plugin cannot be imported or offers something
+    else.
     """
     found = resolve("analyses", name, ANALYSES)
     if name in ANALYSES:

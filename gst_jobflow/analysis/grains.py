@@ -6,7 +6,6 @@ Polyhedral template matching and grain segmentation are OVITO's. Its orphan adop
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,6 +27,7 @@ from gst_jobflow.base.errors import InputError
 MIN_ANIONS = 100
 """Smallest grain in anions; OVITO's default, about 2.6 nm across in rock-salt GST."""
 COUNTED_AT = (20, 50, 100, 200, 500)
+"""Sizes in anions from which grains are counted."""
 _NEEDED = 4
 # beyond the second shell (1.41) of a close-packed lattice: between two grains lie anions that match no template
 _ACROSS = 1.55
@@ -83,7 +83,6 @@ def grains(
     min_anions: int = MIN_ANIONS,
     rmsd_cutoff: float = RMSD_CUTOFF,
     anion: str = ANION,
-    counted_at: Sequence[int] = COUNTED_AT,
     merge_threshold: float | None = None,
 ) -> Grains:
     """Return the grains of a configuration.
@@ -94,22 +93,21 @@ def grains(
         Smaller groups are no grains.
     rmsd_cutoff, anion
         As for `crystallinity`. Atoms of other elements join the grain of at least four of their six nearest anions.
-    counted_at
-        Sizes in anions from which grains are counted.
     merge_threshold
         A fixed one for all frames; by default OVITO finds one for each. Below log2 of a grain's anions, and 1 more, a
         fixed one cuts the grain to pieces; from 14 on it merges grains that are turned by 3°.
 
     Raises
     ------
-    InputError
-        There are no anions, or fewer than `min_anions`.
-    DataError
-        A position is not finite.
+    InputError, DataError
+        As `anions_of`, or there are fewer than `min_anions`.
     """
     is_anion = anions_of(atoms, anion)
-    _check_size(int(is_anion.sum()), anion, min_anions)
-    every = _segment(atoms[is_anion], min([min_anions, *counted_at]), rmsd_cutoff, merge_threshold)
+    if min_anions < 1 or is_anion.sum() < min_anions:
+        raise InputError(
+            f"{is_anion.sum()} {anion} atoms are too few for a grain of {min_anions}", "lower the minimum grain size"
+        )
+    every = _segment(atoms[is_anion], min([min_anions, *COUNTED_AT]), rmsd_cutoff, merge_threshold)
     found = every.at_least(min_anions)
     across = _ACROSS * float(np.median(found.distance_A[found.own > 0])) if len(found.sizes) else 0.0
     grid = cell_grid(atoms, max(across, OCTAHEDRON_REACH_A), np.flatnonzero(is_anion))
@@ -124,16 +122,9 @@ def grains(
         structure=found.structure,
         boundaries=boundaries,
         boundary_share=boundary_share,
-        counts={at: int((every.sizes >= at).sum()) for at in counted_at},
+        counts={at: int((every.sizes >= at).sum()) for at in COUNTED_AT},
         merge_threshold=found.merge_threshold,
     )
-
-
-def _check_size(n_anions: int, anion: str, min_anions: int) -> None:
-    if min_anions < 1 or n_anions < min_anions:
-        raise InputError(
-            f"{n_anions} {anion} atoms are too few for a grain of {min_anions}", "lower the minimum grain size"
-        )
 
 
 def misorientation_deg(one: NDArray, other: NDArray) -> NDArray:

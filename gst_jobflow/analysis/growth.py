@@ -19,16 +19,9 @@ ORIGINS = ("disordered", "crystal before", "grown", "nucleated", "crystal-like i
 class Followed:
     """The grains of one frame under names that last.
 
-    Attributes
-    ----------
-    label
-        Shape (n,), lasting number of each atom's grain from 1; 0 for none.
-    born
-        Grains that overlap with none of the frame before.
-    merged
-        Grains of the frame before that ended in a larger one: pairs (ended, which took it).
-    ended
-        Grains of the frame before of which nothing is left.
+    `label` (n,) is the lasting number of each atom's grain from 1; 0 for none. Grains `born` overlap with none of the
+    frame before. Of the grains of that frame, those in `merged` ended in a larger one, as pairs (ended, which took it),
+    and nothing is left of those in `ended`.
     """
 
     label: NDArray
@@ -41,15 +34,9 @@ class Followed:
 class Growth:
     """Atoms that became crystal-like since a first state, by how.
 
-    Attributes
-    ----------
-    new, grown, nucleated
-        Numbers of atoms; `new` is the sum. Grown atoms are in grains that hold crystal of the first state, nucleated
-        ones in grains that hold none.
-    loose
-        New crystal-like atoms in no grain; not in `new`.
-    origin
-        Of each atom, shape (n,): one of `ORIGINS`.
+    `grown` atoms are in grains that hold crystal of the first state, `nucleated` ones in grains that hold none, and
+    `new` is the sum of both. `loose` ones are in no grain and not in `new`. `origin` (n,) is one of `ORIGINS` for each
+    atom.
     """
 
     new: int
@@ -67,18 +54,11 @@ class Growth:
 def follow(labels: Iterable[NDArray]) -> Iterator[Followed]:
     """Give grains of successive frames lasting numbers, by the largest number of atoms in common.
 
-    A grain keeps the number of the grain that it shares most atoms with, and of several grains that share most with
-    the same one the largest overlap keeps it; the others get new numbers, as fragments, and are not born.
+    A grain keeps the number of the grain that it shares most atoms with, and of several grains that share most with the
+    same one the largest overlap keeps it; the others get new numbers, as fragments, and are not born.
 
-    Parameters
-    ----------
-    labels
-        Shape (n,) of each frame, 0 for no grain; as `Grains.label`, in any order of sizes.
-
-    Raises
-    ------
-    DataError
-        The number of atoms changes.
+    `labels` are those of each frame, shape (n,), 0 for no grain; as `Grains.label`, in any order of sizes. Raises
+    DataError if the number of atoms changes.
     """
     before: NDArray | None = None
     next_number = 1
@@ -148,12 +128,8 @@ def growth_rows(
 ) -> Iterator[tuple[dict[str, Any], dict[str, NDArray]]]:
     """Yield numbers and arrays of growth and nucleation of successive frames.
 
-    Parameters
-    ----------
-    crystals, labels
-        Shape (n,) of each frame: which atoms are crystal-like, and the grain of each.
-    first
-        Which atoms were crystal-like in the first state; without it, that of the first frame.
+    `crystals` tell which atoms of each frame are crystal-like and `labels` the grain of each, shape (n,). `first` tells
+    which atoms were crystal-like in the first state; without it, that of the first frame counts.
     """
     begun = False
     for crystal, grain in zip(crystals, follow(labels), strict=True):

@@ -22,16 +22,13 @@ from gst_jobflow.store.context import continuation, job_deadline, job_results
 class AnalyseMaker(Maker):
     """Analyse the frames of runs: crystallinity, grains, motifs, gamma, maps.
 
+    As many processes share the work as the job has cores, unless `processes` says how many.
+
     Examples
     --------
     >>> from gst_jobflow.analysis.maker import AnalyseMaker
     >>> from gst_jobflow.analysis.plan import AnalysisPlan
     >>> job = AnalyseMaker(plan=AnalysisPlan(what=["k-bar", "grains"], frames=40)).make("id of a trajectory")
-
-    Attributes
-    ----------
-    processes
-        How many share the work; None: the cores of the job.
     """
 
     name: str = "analyse"
@@ -42,10 +39,7 @@ class AnalyseMaker(Maker):
     def make(self, trajectory_id: str | None) -> dict[str, Any]:
         """Analyse the frames of a run that were not analysed so; where time is up, a continuation goes on.
 
-        Returns
-        -------
-        dict
-            `trajectory_id`, `frames` (that have numbers or a problem) and `problems`.
+        Returns `trajectory_id`, `frames` (that have numbers or a problem) and `problems`.
         """
         results = job_results()
         if trajectory_id is None:
@@ -62,10 +56,7 @@ class AnalyseMaker(Maker):
     def make_structures(self, structure_ids: list[str], name: str) -> dict[str, Any]:
         """Analyse stored structures; numbers and arrays are those of a study.
 
-        Returns
-        -------
-        dict
-            `study_id`, `frames` and `problems`.
+        Returns `study_id`, `frames` and `problems`.
         """
         results = job_results()
         done, study = analyse_stored(

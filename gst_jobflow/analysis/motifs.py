@@ -93,15 +93,10 @@ class Motifs:
 
 
 def first_minima(rdf: RadialDistribution, longest_A: float = 4.2) -> dict[Pair, float]:
-    """Return the first minimum of each partial g(r) in Å; NaN where there is none.
+    """Return the first minimum of each partial g(r) in Å; NaN where there is none, or none up to `longest_A`.
 
     g(r) is smoothed by a Gaussian of 0.1 Å. The first peak lies beyond 2 Å and rises by at least 0.3; its minimum is
     the lowest point before the next one. Average g(r) over enough frames that its noise stays below 0.3.
-
-    Parameters
-    ----------
-    longest_A
-        A minimum further out does not end a bond.
     """
     from scipy.ndimage import gaussian_filter1d
     from scipy.signal import find_peaks
@@ -129,12 +124,10 @@ def motifs(
     anions: tuple[str, ...] = ("Te",),
     largest_ring: int = LARGEST_RING,
 ) -> Motifs:
-    """Return the local structure of a configuration.
+    """Return the local structure of a configuration; images along periodic axes count.
 
     Parameters
     ----------
-    atoms
-        Configuration; images along periodic axes count.
     cutoffs_A
         Longest bond by pair of elements in alphabetical order, e.g. from `first_minima`; NaN for pairs without
         bonds.
@@ -150,12 +143,14 @@ def motifs(
     DataError
         A position is not finite.
     """
+    from gst_jobflow.analysis.kernels import count_squares, find_bonds
+
     elements = elements_of(atoms)
     longest = _longest_bonds(elements, cutoffs_A)
     kinds = kinds_of(atoms, elements)
     is_anion = np.isin(elements, anions)[kinds]
     grid = cell_grid(atoms, max(ALTBC_REACH_A, float(longest.max())))
-    bonds = _bonds(atoms, grid, kinds, longest)
+    bonds = _Bonds(*find_bonds(grid, kinds[grid.owners], longest, np.linalg.inv(np.asarray(atoms.cell))))
     angle_density, q4 = _angles(bonds, kinds, elements)
     altbc, ratio = _straight(grid)
     return Motifs(
@@ -168,7 +163,7 @@ def motifs(
         altbc_A=np.linspace(_SHORTEST_A, ALTBC_REACH_A, _ALTBC_BINS + 1),
         altbc=altbc,
         bond_length_ratio=ratio,
-        squares_per_atom=_squares(bonds, is_anion),
+        squares_per_atom=count_squares(bonds.start, bonds.other, bonds.image, is_anion) / len(is_anion),
         ring_share=_rings(bonds, largest_ring) if largest_ring else {},
         density_per_A3=len(atoms) / float(atoms.cell.volume),
     )
@@ -194,12 +189,6 @@ def _longest_bonds(elements: list[str], cutoffs_A: Mapping[Pair, float]) -> NDAr
     if missing:
         raise InputError(f"no bond cutoff of {', '.join(missing)}", "give one of each pair, in alphabetical order")
     return np.nan_to_num(np.array([[cutoffs_A[min(a, b), max(a, b)] for b in elements] for a in elements]))
-
-
-def _bonds(atoms: Atoms, grid: CellGrid, kinds: NDArray, longest_A: NDArray) -> _Bonds:
-    from gst_jobflow.analysis.kernels import find_bonds
-
-    return _Bonds(*find_bonds(grid, kinds[grid.owners], longest_A, np.linalg.inv(np.asarray(atoms.cell))))
 
 
 def _coordination(bonds: _Bonds, kinds: NDArray, elements: list[str]) -> dict[Pair, float]:
@@ -236,12 +225,6 @@ def _straight(grid: CellGrid) -> tuple[NDArray, float]:
     return counts / total if total else counts.astype(float), ratios / number if number else float("nan")
 
 
-def _squares(bonds: _Bonds, is_anion: NDArray) -> float:
-    from gst_jobflow.analysis.kernels import count_squares
-
-    return count_squares(bonds.start, bonds.other, bonds.image, is_anion) / len(is_anion)
-
-
 def _rings(bonds: _Bonds, largest: int) -> dict[int, float]:
     from gst_jobflow.analysis.kernels import shortest_rings
 
@@ -256,15 +239,9 @@ def mean_motifs(
 ) -> dict[str, Mean]:
     """Return the `numbers` and `distributions` of `motifs` averaged over frames, which are taken one by one.
 
-    Parameters are those of `motifs`. Errors are by blocks of frames; a frame that cannot tell a number (an element
-    without bond angles) is left out of it.
-
-    Raises
-    ------
-    InputError
-        There is no frame, or `motifs` refuses one.
-    DataError
-        A frame has other elements than the first, or a position is not finite.
+    Parameters and errors are those of `motifs`; no frame is an InputError, a frame with other elements than the first a
+    DataError. Errors of the means are by blocks of frames; a frame that cannot tell a number (an element without bond
+    angles) is left out of it.
     """
     sums: dict[str, BlockMean] = {}
     for atoms in frames:

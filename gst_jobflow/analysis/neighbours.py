@@ -71,12 +71,10 @@ def kinds_of(atoms: Atoms, elements: Sequence[str]) -> NDArray:
 
 
 def with_images(atoms: Atoms, reach_A: float, among: NDArray | None = None) -> tuple[NDArray, NDArray]:
-    """Return the atoms of a cell and all periodic images within reach of it.
+    """Return the atoms of a cell, wrapped along periodic axes, and all periodic images within reach of it.
 
     Parameters
     ----------
-    atoms
-        Any cell; positions outside are wrapped along periodic axes.
     reach_A
         How far images are kept beyond the faces of the cell.
     among

@@ -120,21 +120,10 @@ class AnalysisPlan(OfMaterial):
         self,
         crystals: dict[str, Atoms],
         *,
-        bonds_A: dict[Pair, float] | None = None,
         mobile: tuple[int, int] | None = None,
         centre_A: Centre | None = None,
     ) -> FrameOptions:
-        """Return what each frame's analysis gets.
-
-        Parameters
-        ----------
-        crystals
-            References of k-bar by name.
-        bonds_A
-            Bonds that were found, where the plan has none.
-        mobile, centre_A
-            See `FrameOptions`.
-        """
+        """Return what each frame's analysis gets; `crystals` are the references of k-bar by name."""
         crystal = references(crystals, self.soap_options()) if "k-bar" in self.what else None
         own: dict[Pair, float] = {}
         for pair, end in self.bonds_A.items():
@@ -147,7 +136,7 @@ class AnalysisPlan(OfMaterial):
             rmsd_cutoff=self.rmsd_cutoff,
             merge_threshold=self.merge_threshold,
             min_anions=self.min_grain,
-            bonds_A=own or bonds_A or {},
+            bonds_A=own,
             gamma_above=tuple(self.gamma_above),
             anion=self.material.anion,
             mobile=mobile,
@@ -158,10 +147,7 @@ class AnalysisPlan(OfMaterial):
     def crystals(self, results: Results | None, formula: str) -> dict[str, Atoms]:
         """Return the reference crystals of k-bar for frames of a composition; none where k-bar is not asked for.
 
-        Raises
-        ------
-        InputError
-            One cannot be found or built, is of another composition, or is no crystal.
+        Raises InputError if one cannot be found or built, is of another composition, or is no crystal.
         """
         if "k-bar" not in self.what:
             return {}
@@ -182,10 +168,7 @@ def known_analyses() -> list[str]:
 def run_options(results: Results, run: Trajectory, plan: AnalysisPlan) -> FrameOptions:
     """Return what the analysis of a run's frames gets: of a device its mobile atoms, and its electrode.
 
-    Raises
-    ------
-    InputError
-        A reference of k-bar does not fit; see `AnalysisPlan.crystals`.
+    Raises InputError as `AnalysisPlan.crystals`.
     """
     formula, mobile, centre = formula_of(results, run), None, None
     if run.cycle_id is not None:

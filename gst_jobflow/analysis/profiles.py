@@ -21,14 +21,9 @@ _FINE_2D, _FINE_3D = 16, 6
 class Bins:
     """Atoms sorted into bins.
 
-    Attributes
-    ----------
-    edges_A
-        Borders of the bins by axis (``z``, ``r``, or ``x`` and ``z``), shape (bins + 1,) each.
-    index
-        Shape (m,), bin of each atom of the group, as an index into the raveled bins.
-    volume_A3
-        Of each bin, shape (bins,) or (nx, nz).
+    `edges_A` are the borders of the bins by axis (``z``, ``r``, or ``x`` and ``z``), shape (bins + 1,) each. `index`
+    (m,) is the bin of each atom of the group, as an index into the raveled bins. `volume_A3` is that of each bin, shape
+    (bins,) or (nx, nz).
     """
 
     edges_A: dict[str, NDArray]
@@ -43,11 +38,8 @@ class Bins:
     def mean(self, values: NDArray, least_share: float = 0.0) -> NDArray:
         """Return the mean of values (m,) in each bin; NaN where a bin has no atoms.
 
-        Parameters
-        ----------
-        least_share
-            Atoms that a bin needs, relative to the median of the bins that have some: single atoms that left a crystal
-            are no part of it with a value of its own.
+        A bin needs `least_share` of the median number of atoms of the bins that have some: single atoms that left a
+        crystal are no part of it with a value of its own.
         """
         sums = np.bincount(self.index, np.asarray(values, dtype=float), self.volume_A3.size)
         counts = self.counts
@@ -62,15 +54,8 @@ class Bins:
 def along_z(atoms: Atoms, bin_A: float, group: NDArray) -> Bins:
     """Cut the cell into the whole number of slices nearest to its height over `bin_A`; atoms are wrapped into it.
 
-    Parameters
-    ----------
-    group
-        Indices of the atoms to sort, shape (m,); also below.
-
-    Raises
-    ------
-    InputError
-        The bins are not positive, or the cell's z axis leans.
+    `group` holds the indices of the atoms to sort, shape (m,); also below. Raises InputError if the bins are not
+    positive, or the cell's z axis leans.
     """
     cell = np.asarray(atoms.cell)
     if np.any(np.abs(cell[[0, 1], 2]) > 1e-8 * cell[2, 2]):
@@ -82,10 +67,7 @@ def along_z(atoms: Atoms, bin_A: float, group: NDArray) -> Bins:
 def over_xz(atoms: Atoms, bin_A: float, group: NDArray) -> Bins:
     """Cut the cell into rectangles of x and z, over its whole depth.
 
-    Raises
-    ------
-    InputError
-        The bins are not positive, or the cell has no right angles.
+    Raises InputError if the bins are not positive, or the cell has no right angles.
     """
     sides = _sides(atoms)
     (x, in_x), (z, in_z) = (_sorted(atoms.positions[group, axis], sides[axis], bin_A) for axis in (0, 2))
@@ -98,12 +80,7 @@ def by_radius(atoms: Atoms, bin_A: float, group: NDArray, centre_A: Centre) -> B
 
     x and y are periodic. z begins above the largest gap of the group, which is the barrier: atoms that vibrate through
     the lower face stay below it. The volume of a shell is that part of it which lies between the lowest and the highest
-    atom, counted on a grid.
-
-    Raises
-    ------
-    InputError
-        The bins are not positive, or the cell has no right angles.
+    atom, counted on a grid. Raises InputError as `over_xz`.
     """
     sides = _sides(atoms)
     if bin_A <= 0:
@@ -126,10 +103,7 @@ def by_radius(atoms: Atoms, bin_A: float, group: NDArray, centre_A: Centre) -> B
 def kinetic_temperature(atoms: Atoms, group: NDArray) -> NDArray:
     """Return the temperature in K that the kinetic energy of each atom of a group stands for, shape (m,).
 
-    Raises
-    ------
-    DataError
-        The atoms have no velocities.
+    Raises DataError if the atoms have no velocities.
     """
     if not atoms.has("momenta"):
         raise DataError("the frame has no velocities", "run with output.dump_velocities")

@@ -66,10 +66,7 @@ def find_reference_frames(
 ) -> dict[str, ReferenceFrames]:
     """Find the reference frames of each composition; of all that there are, where none is named.
 
-    Raises
-    ------
-    InputError
-        A composition has no frames, a run is of another composition, or the labels are of several methods.
+    Raises InputError if a composition has no frames, a run is of another one, or the labels are of several methods.
     """
     wanted = {reduced_formula(parse_formula(formula)): formula for formula in compositions}
     temperatures = _frames_of_runs(results, source, wanted)

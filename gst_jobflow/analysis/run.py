@@ -43,18 +43,9 @@ def analyse_frames(
 ) -> Iterator[tuple[FoundStructure, Answers]]:
     """Yield each frame with its answers by analysis, in order; a text says why there is none.
 
-    Small frames are shared among the processes, if there are many. A large one has all their cores as threads, and no
-    more than two are in memory. Each process has a main thread of its own, as OVITO needs.
-
-    Parameters
-    ----------
-    frames
-        With the names of the analyses to do.
-
-    Raises
-    ------
-    RunError
-        A process was killed.
+    Each frame comes with the names of the analyses to do. Small frames are shared among the processes, if there are
+    many. A large one has all their cores as threads, and no more than two are in memory. Each process has a main thread
+    of its own, as OVITO needs. Raises RunError if a process was killed.
     """
     waiting: deque[tuple[FoundStructure, Sequence[str], Future[Answers] | None]] = deque()
     context = multiprocessing.get_context("spawn")
@@ -77,17 +68,10 @@ def analyse_frames(
 class Analysed:
     """What was done of one run or set of structures.
 
-    Attributes
-    ----------
-    document_id
-        The trajectory, or the study of structures.
-    series
-        Of each analysis that was asked for, also of frames that had been done.
-    left
-        Whether frames are left, since time was up.
+    `series` holds each analysis that was asked for, also of frames that had been done. `left`: time was up before all
+    frames were done.
     """
 
-    document_id: str
     series: dict[str, Series]
     left: bool = False
 
@@ -120,12 +104,7 @@ def analyse_trajectory(
 ) -> Analysed:
     """Analyse the frames of a run that were not analysed so, its last state always; store them in its `analysis`.
 
-    Parameters
-    ----------
-    tell
-        Called with what is wrong with a frame.
-    time_is_up
-        Asked after each frame; then what is left is left.
+    `tell` is called with what is wrong with a frame; `time_is_up` is asked after each frame.
 
     Raises
     ------
@@ -155,10 +134,7 @@ def analyse_stored(
 ) -> tuple[Analysed, Study]:
     """Analyse stored structures of one composition; the same ones by the same plan are one study.
 
-    Raises
-    ------
-    InputError
-        There are none, too many, or they have several compositions and k-bar is asked for.
+    Raises InputError if there are none, too many, or they have several compositions and k-bar is asked for.
     """
     if not 0 < len(structure_ids) <= MOST_STRUCTURES:
         raise InputError(f"{len(structure_ids)} structures", f"name between 1 and {MOST_STRUCTURES}")
@@ -173,9 +149,10 @@ def analyse_stored(
     settings = plan.model_dump(mode="json")
     results.add(Study(id=id, name=name, kind="analysis", state="running", plan=settings, members=members))
     study = results.get(Study, id)
-    done = _analyse_structures(
-        results, study, structure_ids, found[0], plan, processes=processes, tell=tell, time_is_up=time_is_up
-    )
+    options = plan.frame_options(plan.crystals(results, found[0]))
+    if options.needs_bonds:
+        options = replace(options, bonds_A=bonds_of(_stored_frames(results, structure_ids)))
+    done = _analyse(results, study, options, _stored_frames(results, structure_ids), processes, tell, time_is_up)
     if not done.left and study.table != done.table():
         means = {f"outcome.means.{key}": value for each in done.series.values() for key, value in summary(each).items()}
         values = {"table": done.table(), "state": "finished", "finished_at": now().isoformat(), **means}
@@ -183,27 +160,10 @@ def analyse_stored(
     return done, results.get(Study, id)
 
 
-def _analyse_structures(
-    results: Results,
-    study: Study,
-    structure_ids: Sequence[str],
-    formula: str,
-    plan: AnalysisPlan,
-    *,
-    processes: int = 1,
-    tell: Callable[[str], None] = lambda _: None,
-    time_is_up: Callable[[], bool] = lambda: False,
-) -> Analysed:
-    """Analyse stored structures; their rows are those of a study, by place."""
-
-    def frames() -> Iterator[FoundStructure]:
-        for place, id in enumerate(structure_ids):
-            yield FoundStructure(id, load_atoms(results, id), structure_id=id, step=place)
-
-    options = plan.frame_options(plan.crystals(results, formula))
-    if options.needs_bonds:
-        options = replace(options, bonds_A=bonds_of(frames()))
-    return _analyse(results, study, options, frames(), processes, tell, time_is_up)
+def _stored_frames(results: Results, structure_ids: Sequence[str]) -> Iterator[FoundStructure]:
+    """Yield stored structures with their places as steps."""
+    for place, id in enumerate(structure_ids):
+        yield FoundStructure(id, load_atoms(results, id), structure_id=id, step=place)
 
 
 def _analyse(
@@ -236,7 +196,7 @@ def _analyse(
                 writers[name].put(step, {**head, **answer[0]}, answer[1])
         if stopped := time_is_up():
             break
-    return Analysed(document.id, {name: writer.series for name, writer in writers.items()}, stopped)
+    return Analysed({name: writer.series for name, writer in writers.items()}, stopped)
 
 
 def _head(document: Trajectory | Study, found: FoundStructure) -> Row:

@@ -36,15 +36,9 @@ Row = dict[str, Any]
 class Series:
     """Numbers of one analysis, by frame.
 
-    Attributes
-    ----------
-    name
-        Of the analysis.
-    described
-        ``definition``, ``parameters`` and ``versions``.
-    rows
-        By step (of a study by place): numbers, or the ``problem`` of a frame that could not be analysed; ``arrays``
-        names the file with the values of each atom and of maps.
+    `described` holds ``definition``, ``parameters`` and ``versions``. `rows` hold, by step (of a study by place),
+    numbers or the ``problem`` of a frame that could not be analysed; their ``arrays`` name the file with the values of
+    each atom and of maps.
     """
 
     name: str
@@ -86,15 +80,7 @@ class Series:
     def arrays(self, artifacts: ArtifactStore, step: int, prefix: str = "") -> dict[str, NDArray]:
         """Return the arrays of a frame: of each atom (n,), of maps under a name with a dot; empty where it has none.
 
-        Parameters
-        ----------
-        prefix
-            Only arrays whose names begin so, e.g. ``xz.``.
-
-        Raises
-        ------
-        DataError
-            The file is gone.
+        Only arrays whose names begin with `prefix` are read, e.g. ``xz.``. Raises DataError if the file is gone.
         """
         ref = self.rows[step].get("arrays")
         if ref is None:
@@ -120,15 +106,7 @@ def newest(document: Trajectory | Study, name: str) -> Series | None:
 
 
 class SeriesWriter:
-    """Store rows of one series, one by one.
-
-    Parameters
-    ----------
-    document
-        The trajectory or study that has the series.
-    name, described
-        See `Series`.
-    """
+    """Store rows of one `Series` of a trajectory or study, one by one."""
 
     def __init__(self, results: Results, document: Trajectory | Study, name: str, described: dict[str, Any]) -> None:
         wanted = Series(name, described)
@@ -142,13 +120,7 @@ class SeriesWriter:
         return "problem" not in self.series.rows.get(step, {"problem": ""})
 
     def put(self, step: int, row: Row, arrays: Mapping[str, NDArray] | None = None) -> None:
-        """Store a row and, in float32, arrays of its frame.
-
-        Raises
-        ------
-        InputError
-            The series has too many frames.
-        """
+        """Store a row and, in float32, arrays of its frame; raises InputError if the series has too many frames."""
         if len(self.series.rows) >= MOST_FRAMES and step not in self.series.rows:
             raise InputError(f"more than {MOST_FRAMES} frames of one trajectory", "take fewer: --every")
         if arrays:

@@ -37,21 +37,12 @@ _RESIDUAL, _RESIDUAL_SPECIES = 1e-3, 5e-3
 class SoapOptions:
     """What the kernel is made of; our choice, near common settings for Ge-Sb-Te.
 
-    Attributes
-    ----------
-    cutoff_A, sigma_A
-        Radius of the surroundings, and the width of the Gaussian that stands for an atom.
-    n_max, l_max
-        Radial and angular functions.
-    zeta
-        Power of the kernel.
-    species
-        Whether elements are told apart. Else all atoms are of one kind: cation disorder does not count, and the cost
-        is smaller.
-    average_A
-        Radius of a mean over neighbours of each atom's own similarity; 0 for none.
-    n_references
-        Surroundings that are taken of each reference crystal, at random (of each element, with `species`).
+    `cutoff_A` is the radius of the surroundings, `sigma_A` the width of the Gaussian that stands for an atom; `n_max`
+    and `l_max` are the numbers of radial and angular functions, `zeta` is the power of the kernel.
+
+    With `species` elements are told apart. Else all atoms are of one kind: cation disorder does not count, and the cost
+    is smaller. `average_A` is the radius of a mean over neighbours of each atom's own similarity; 0 for none.
+    `n_references` surroundings are taken of each reference crystal, at random (of each element, with `species`).
     """
 
     cutoff_A: float = 5.5
@@ -100,12 +91,8 @@ class References:
 def references(crystals: Mapping[str, Atoms], options: SoapOptions | None = None, seed: int = 0) -> References:
     """Return what configurations are compared with.
 
-    Parameters
-    ----------
-    crystals
-        By name: rock-salt and trigonal cells of the composition, at temperature.
-    seed
-        Of the choice of surroundings.
+    `crystals` are rock-salt and trigonal cells of the composition, at temperature; `seed` is that of the choice of
+    surroundings.
 
     Raises
     ------
@@ -152,13 +139,8 @@ def _directions(vectors: NDArray, options: SoapOptions) -> NDArray:
 def similarity(atoms: Atoms, known: References, threads: int = 1) -> NDArray:
     """Return k-bar of each atom, shape (n,), float32: the mean kernel with the crystal that it is most like.
 
-    With species an atom is compared with surroundings of its own element. The cell is taken in blocks: an atom more
-    takes 0.2 kB.
-
-    Parameters
-    ----------
-    threads
-        That share the blocks; matrix products take no threads of their own.
+    With species an atom is compared with surroundings of its own element. The cell is taken in blocks, which `threads`
+    share: an atom more takes 0.2 kB.
 
     Raises
     ------
@@ -208,16 +190,9 @@ def kernel(atoms: Atoms, other: Atoms, options: SoapOptions) -> NDArray:
 class Calibration:
     """How well a cut-off of k-bar tells crystal from disorder.
 
-    Attributes
-    ----------
-    cutoffs, crystal_found, disorder_taken
-        The ROC: share of the crystal's atoms above each cut-off, and of the disorder's, shape (c,).
-    best
-        The cut-off with the largest difference of the two (Youden's index).
-    area
-        Under the ROC; 1 is perfect, 1/2 is guessing.
-    published
-        Both shares at 0.57.
+    `crystal_found` and `disorder_taken` are the ROC: shares of the crystal's atoms and of the disorder's above each of
+    the `cutoffs`, shape (c,). `best` is the cut-off with the largest difference of the two (Youden's index). `area` is
+    that under the ROC; 1 is perfect, 1/2 is guessing. `published` holds both shares at 0.57.
     """
 
     cutoffs: NDArray
@@ -231,10 +206,7 @@ class Calibration:
 def calibrate(crystal: Sequence[NDArray], disorder: Sequence[NDArray]) -> Calibration:
     """Return the ROC of k-bar values of known crystal frames against known liquid and amorphous ones.
 
-    Raises
-    ------
-    InputError
-        One of them is empty.
+    Raises InputError if one of them is empty.
     """
     from sklearn.metrics import roc_auc_score, roc_curve
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from gst_jobflow.analysis.averages import BlockMean, Mean
+from gst_jobflow.analysis.averages import BlockMean, Mean, mean_of_independent
 from gst_jobflow.analysis.crystallinity import ANION
 from gst_jobflow.analysis.distributions import Pair, radial_distribution
 from gst_jobflow.analysis.frame import RDF_REACH_A, FrameOptions, analyse_frame
@@ -71,10 +72,7 @@ class ValidationPlan(OfMaterial):
     def start(self, reference: ReferenceFrames, index: int) -> HardSphereSpec:
         """Return the random start of run `index`, from 0, in a cell like those of the reference.
 
-        Raises
-        ------
-        InputError
-            The reference has cells of several sizes, and `n_atoms` is not given.
+        Raises InputError if the reference has cells of several sizes and `n_atoms` is not given.
         """
         if self.n_atoms is None and len(reference.n_atoms) > 1:
             sizes = " and ".join(map(str, reference.n_atoms))
@@ -103,13 +101,7 @@ class ValidationPlan(OfMaterial):
         return Output(layers=0, profile_every=0, dump_every=every, series_every=min(50, every))
 
     def check_temperature(self, reference: ReferenceFrames) -> None:
-        """Refuse reference frames at another temperature, where it was measured.
-
-        Raises
-        ------
-        InputError
-            Their mean temperature differs by more than a fifth.
-        """
+        """Refuse reference frames whose measured mean temperature differs by more than a fifth; raises InputError."""
         known_K = reference.temperature_K
         if known_K is not None and abs(known_K - self.temperature_K) > _TEMPERATURE_MARGIN * self.temperature_K:
             raise InputError(
@@ -172,12 +164,7 @@ def local_structure(
 
     At least three runs of at least five frames are taken as independent: each counts once, and errors follow from the
     scatter between them. Otherwise errors are those of successive blocks of all frames, which do not know how much one
-    glass differs from the next.
-
-    Raises
-    ------
-    DataError
-        A frame cannot be analysed, or frames have different elements.
+    glass differs from the next. Raises DataError if a frame cannot be analysed, or frames have different elements.
     """
     options = FrameOptions(what=("liquid",), bonds_A=bonds_A, anion=anion)
     axes: dict[str, NDArray] = {}
@@ -186,8 +173,13 @@ def local_structure(
     if len(names) != 1:
         raise DataError("frames have different elements, or there are none", "compare frames of one composition")
     independent = len(by_run) >= _FEWEST_RUNS and min(len(run) for run in by_run) >= _FEWEST_FRAMES
-    mean = _between_runs if independent else _by_blocks
-    values = {name: mean([[frame[name] for frame in run] for run in by_run]) for name in next(iter(names))}
+    values = {}
+    for name in next(iter(names)):
+        runs_of_one = [[frame[name] for frame in run] for run in by_run]
+        if independent:
+            values[name] = mean_of_independent([_by_blocks(run).value for run in runs_of_one], _FEWEST_RUNS)
+        else:
+            values[name] = _by_blocks(chain.from_iterable(runs_of_one))
     return LocalStructure(values, axes, sum(len(run) for run in by_run), independent)
 
 
@@ -204,26 +196,11 @@ def _analysed(frames: Sequence[Atoms], options: FrameOptions, axes: dict[str, ND
         yield {**known, **own}
 
 
-def _by_blocks(runs: Sequence[Sequence[NDArray]]) -> Mean:
+def _by_blocks(frames: Iterable[NDArray]) -> Mean:
     blocks = BlockMean()
-    for run in runs:
-        for frame in run:
-            blocks.add(frame)
+    for frame in frames:
+        blocks.add(frame)
     return blocks.mean()
-
-
-def _between_runs(runs: Sequence[Sequence[NDArray]]) -> Mean:
-    """Return the mean over the means of runs, and its standard error; what a run cannot tell is left out of it."""
-    means = np.array([_by_blocks([run]).value for run in runs])
-    known = np.isfinite(means)
-    number = known.sum(axis=0)
-    value = np.divide(
-        np.where(known, means, 0).sum(axis=0), number, out=np.full(number.shape, np.nan), where=number > 0
-    )
-    square = (np.where(known, means - value, 0) ** 2).sum(axis=0)
-    error = np.full(number.shape, np.nan)
-    np.divide(square, number * (number - 1.0), out=error, where=number >= _FEWEST_RUNS)
-    return Mean(value, np.sqrt(error))
 
 
 def structure_differences(reference: LocalStructure, own: LocalStructure) -> list[dict[str, Any]]:

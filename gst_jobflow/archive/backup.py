@@ -74,7 +74,7 @@ def backup(project: Project, target: Path, *, files: bool = True, while_running:
     if not target.parent.is_dir():
         raise InputError(f"the folder {target.parent} is missing", f"mkdir -p {target.parent}")
     database = connect(project, any_version=True)  # back up before a migration
-    try:
+    with database.client:
         if database[META_COLLECTION].find_one({"_id": RESTORE_MARK}) is not None:
             raise DatabaseError("a restore of this database was cut off", "gst db restore FILE.tar --force")
         _refuse_running(database, while_running)
@@ -86,8 +86,6 @@ def backup(project: Project, target: Path, *, files: bool = True, while_running:
             _refuse_running(database, while_running)
             with replacing(target, mode=0o600) as part, tarfile.open(part, "w", format=tarfile.PAX_FORMAT) as tar:
                 write_tar(tar, _members(manifest, Path(scratch), artifacts, named), mode=0o600)
-    finally:
-        database.client.close()
     return manifest
 
 
@@ -101,7 +99,7 @@ def _refuse_running(database: Database, while_running: bool) -> None:
 
 
 def _dump_collections(database: Database, scratch: Path, while_running: bool) -> BackupManifest:
-    names = [info["name"] for info in database.list_collections() if info.get("type", "collection") == "collection"]
+    names = [info["name"] for info in database.list_collections(filter={"type": "collection"})]
     # documents are stored after those they name: when read in the other order, beside writers, no document in the
     # backup names one that is not in it
     last = [*reversed(ORDER)]
@@ -202,26 +200,17 @@ def restore(
 ) -> BackupManifest:
     """Restore a backup into the project's database and files, then migrate it to this version.
 
-    Parameters
-    ----------
-    force
-        Whether to drop the documents that the database holds.
-    confirm
-        Called with the number of documents before they are dropped; it raises to stop.
+    With `force`, documents that the database holds are dropped; `confirm` is called with their number before, and
+    raises to stop. Errors are those of `verify_backup`, before anything is changed.
 
     Raises
     ------
-    InputError
-        There is no such file.
-    DataError
-        The backup is damaged; nothing was changed.
     DatabaseError
-        The database holds documents, or the backup is of a newer schema version (nothing was changed); or counts
-        disagree afterwards.
+        The database holds documents (nothing was changed), or counts disagree afterwards.
     """
     manifest = verify_backup(file)
     database = connect(project, any_version=True)
-    try:
+    with database.client:
         held = documents_held(database)
         if held and not force:
             raise DatabaseError(
@@ -233,14 +222,12 @@ def restore(
         _restore(database, ArtifactStore(project.artifacts_dir), Backup(file), manifest)
         migrate(project)
         database[META_COLLECTION].delete_one({"_id": RESTORE_MARK})
-    finally:
-        database.client.close()
     return manifest
 
 
 def documents_held(database: Database) -> int:
     """Count the documents in the database; an empty prepared one has none."""
-    names = [name for name in _plain_collections(database) if name not in (META_COLLECTION, "fw_id_assigner")]
+    names = {*_plain_collections(database)} - {META_COLLECTION, "fw_id_assigner"}
     return sum(database[name].count_documents({}) for name in names)
 
 

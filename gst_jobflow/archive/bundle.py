@@ -42,15 +42,7 @@ _BATCH = 500
 
 @dataclass
 class BundlePlan:
-    """What a bundle would hold.
-
-    Attributes
-    ----------
-    documents, size_bytes
-        By collection: how many, and their bytes in the database.
-    files
-        Files that the bundle would hold and leave out.
-    """
+    """What a bundle would hold: documents and their bytes in the database by collection, files, and those left out."""
 
     documents: dict[str, int] = field(default_factory=dict)
     size_bytes: dict[str, int] = field(default_factory=dict)
@@ -58,13 +50,7 @@ class BundlePlan:
 
 
 def kind_of_target(target: Path) -> str:
-    """Return `folder`, `tar` or `tar.gz`, according to the name.
-
-    Raises
-    ------
-    InputError
-        It ends like another kind of archive or file.
-    """
+    """Return `folder`, `tar` or `tar.gz`, according to the name; InputError for other kinds of archives or files."""
     for ending, kind in ((".tar", "tar"), (".tar.gz", "tar.gz"), (".tgz", "tar.gz")):
         if target.name.endswith(ending):
             return kind

@@ -50,16 +50,9 @@ class CollectionReport:
 
 @dataclass
 class BundleReport:
-    """What an import of a bundle did.
+    """What an import of a bundle did, with the reasons why documents were refused, up to a thousand.
 
-    Attributes
-    ----------
-    files
-        New and known before.
-    n_problems, problems
-        How many documents were refused, and why for the first thousand.
-    notes
-        Mutable documents that differ although neither is newer: those of the database stay.
+    `notes` name mutable documents that differ although neither is newer: those of the database stay.
     """
 
     dry_run: bool = False
@@ -90,25 +83,15 @@ def import_bundle(
     """Verify a bundle, then import its files and its documents, each after those it names.
 
     Nothing in the database is lost: immutable documents stay, structures gain tags, a converged label replaces a failed
-    one, and a study, cycle or attempt is replaced by a later state. Repeating an interrupted import completes it.
-
-    Parameters
-    ----------
-    results
-        The project's results; None only with `dry_run`.
-    path
-        Folder or tar.
-    dry_run
-        Verify the bundle and all its documents, write nothing.
+    one, and a study, cycle or attempt is replaced by a later state. Repeating an interrupted import completes it. With
+    `dry_run`, for which `results` may be None, verify the bundle and all its documents and write nothing.
 
     Raises
     ------
     InputError
         There is no such bundle.
-    DataError
-        It is damaged, of a later format, or holds something that is no document.
-    DatabaseError
-        It is of a newer schema version, or the server went away.
+    DataError, DatabaseError
+        As `verify_bundle`, before anything is written; or the server went away.
     """
     if results is None and not dry_run:
         raise ValueError("only a dry run needs no results")
@@ -188,14 +171,12 @@ class _Import:
 
     def files(self, results: Results) -> None:
         """Put all files into the artifact store."""
-        done = 0
+        found = self.report.files
         for name, content in self.bundle.members():
             if digest := hash_in_name(name):
-                new = self.bundle.put_file(results.artifacts, digest, content)
-                self.report.files["new" if new else "known"] += 1
-                done += 1
+                found["new" if self.bundle.put_file(results.artifacts, digest, content) else "known"] += 1
                 if self.progress:
-                    self.progress("files", done, self.manifest.files.count)
+                    self.progress("files", sum(found.values()), self.manifest.files.count)
 
     def documents(self) -> None:
         """Import the documents collection by collection, whatever the order in the archive."""

@@ -17,11 +17,8 @@ _STATES = {"waiting": 0, "running": 1, "lost": 2, "failed": 3, "finished": 4}
 def put_mutable(database: Database, document: Document) -> Literal["new", "known", "replaced", "differs"]:
     """Insert a mutable document, or replace an earlier state of it as a whole; a trajectory gains missing analyses.
 
-    Returns
-    -------
-    str
-        `new`, `replaced`, `known` (the database has the same or a later state), or `differs` (it has another one, which
-        stays, since neither is later).
+    Returns `new`, `replaced`, `known` (the database has the same or a later state), or `differs` (it has another one,
+    which stays, since neither is later).
     """
     collection = database[document.collection]
     fields = document.to_mongo()

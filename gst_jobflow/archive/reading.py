@@ -93,23 +93,14 @@ class Archive:
     def members(self) -> Iterator[tuple[str, Content]]:
         """Yield every member with its content, in stored order.
 
-        Raises
-        ------
-        DataError
-            A member is a link or device, is there twice, or cannot be read.
+        A link or device, a second member of one name, and what cannot be read are DataErrors.
         """
         with self.explained():
             for name, content in self._opened():
                 yield name, Content(content, self)
 
     def text(self, wanted: str) -> bytes:
-        """Return the content of a small member.
-
-        Raises
-        ------
-        DataError
-            It is missing or far too large.
-        """
+        """Return the content of a small member; DataError if it is missing or far too large."""
         for name, content in self.members():
             if name == wanted:
                 text = content.read(_LARGEST_TEXT + 1)
@@ -171,18 +162,10 @@ class Archive:
             raise unreadable from err
 
     def verified(self, checksums: dict[str, str]) -> Iterator[tuple[str, str, int]]:
-        """Verify every member; yield name, SHA-256 and size in bytes of each.
+        """Verify every member; yield name, SHA-256 and size in bytes of each; DataError if one is damaged or missing.
 
-        Parameters
-        ----------
-        checksums
-            SHA-256 by name of the members that must be there. Files have theirs as their name; other members, which
-            nothing reads, are skipped.
-
-        Raises
-        ------
-        DataError
-            A member is damaged or missing.
+        `checksums` holds the SHA-256 by name of the members that must be there. Files have theirs as their name; other
+        members, which nothing reads, are skipped.
         """
         waiting = dict(checksums)
         for name, content in self.members():

@@ -30,35 +30,18 @@ def is_licensed(name: str) -> bool:
 
 
 class Selection(IdTable):
-    """The documents and files of a bundle.
-
-    Parameters
-    ----------
-    results
-        The database that holds them.
-    everything
-        Select all documents of the database, without a table of their ids.
-    """
+    """The documents and files of a bundle; `everything` selects all of the database, without a table of ids."""
 
     def __init__(self, results: Results, *, everything: bool = False) -> None:
         super().__init__()
         self.results, self.everything = results, everything
-
-    def __enter__(self) -> Selection:
-        return self
 
     def n_documents(self, name: str) -> int:
         """Count the selected documents of a collection."""
         return self.results.database[name].estimated_document_count() if self.everything else self.count(name)
 
     def documents(self, name: str, fields: Iterable[str] = ()) -> Iterator[dict[str, Any]]:
-        """Yield the selected documents, or some fields of them, in the order of their ids.
-
-        Raises
-        ------
-        DataError
-            One does not exist.
-        """
+        """Yield the selected documents, or some of their fields, in the order of ids; DataError if one is missing."""
         stored, shown = self.results.database[name], dict.fromkeys(fields, 1) or None
         if self.everything:
             yield from stored.find({}, shown).sort("_id", 1)
@@ -117,10 +100,7 @@ def select_with_origins(selection: Selection, collection: str, id: str) -> None:
     """Select a document with its parts (members of a study or dataset, trajectories of a cycle), everything that these
     came from, and the attempts of their jobs; nothing that was made from them.
 
-    Raises
-    ------
-    DataError
-        One of these documents does not exist, or a member file cannot be read.
+    A document that does not exist, or a member file that cannot be read, is a DataError.
     """
     selection.add(collection, [id])
     while any([_follow(selection, name) for name in DOCUMENTS]):

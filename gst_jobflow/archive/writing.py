@@ -86,13 +86,7 @@ def write_tar(tar: tarfile.TarFile, members: Iterable[ArchiveMember], folder: st
 
 
 def write_folder(folder: Path, members: Iterable[ArchiveMember]) -> None:
-    """Write members as files below a folder.
-
-    Raises
-    ------
-    DataError
-        A file is corrupt.
-    """
+    """Write members as files below a folder; raises as `write_tar`."""
     for member in members:
         target = folder / member.name
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -16,19 +16,14 @@ PART = ".part-"
 def replacing(path: Path, *, mode: int | None = None, durable: bool = True) -> Iterator[Path]:
     """Write to a temporary file that takes the place of `path` when the block ends without an error.
 
+    Yields an empty file in the same folder, whose name ends in that of `path`.
+
     Parameters
     ----------
-    path
-        The file to write or replace; its folder must exist.
     mode
         Permissions of the file, which it has from its first byte on; None: those that the umask leaves.
     durable
         Whether content and name are on disk (fsync) at the end of the block.
-
-    Yields
-    ------
-    Path
-        An empty file in the same folder, whose name ends in that of `path`.
     """
     part = path.with_name(f"{PART}{secrets.token_hex(4)}-{path.name}")
     os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666 if mode is None else mode | 0o600))

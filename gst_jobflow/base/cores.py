@@ -50,10 +50,7 @@ def _given(environment: Mapping[str, str]) -> int | None:
 
 
 def _tasks_per_node(environment: Mapping[str, str]) -> list[int]:
-    """Return SLURM's tasks on each node of this job, parsed from text such as '4(x2),1'; empty outside a job.
-
-    A job that requests cores but no tasks has one task on each node.
-    """
+    """Return SLURM's tasks on each node of this job, by default one, from text as '4(x2),1'; none outside a job."""
     if not environment.get("SLURM_JOB_ID"):
         return []
     parts = _TASKS.findall(environment.get("SLURM_TASKS_PER_NODE", "1"))

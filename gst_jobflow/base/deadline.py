@@ -46,16 +46,9 @@ class Deadline:
 
 
 def deadline_from(began: float, walltime: str | None, environment: Mapping[str, str] = os.environ) -> Deadline | None:
-    """Return when the running job must end, or None if nothing limits it.
+    """Return when the running job must end, or None if nothing limits it; `began` is its start, s since the epoch.
 
-    Parameters
-    ----------
-    began
-        Start of the job, s since the epoch.
-    walltime
-        The setting ``launch.walltime`` for jobs outside a queue, ``HH:MM:SS`` or ``D-HH:MM:SS``.
-    environment
-        Variables; a SLURM job's own end wins.
+    A job ends with its SLURM job or, outside a queue, after ``launch.walltime``, ``HH:MM:SS`` or ``D-HH:MM:SS``.
     """
     if environment.get("SLURM_JOB_ID"):
         found = _slurm_end(environment)

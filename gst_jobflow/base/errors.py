@@ -7,14 +7,9 @@ from collections.abc import Callable, Collection, Iterable
 
 
 class GstError(Exception):
-    """An error with a remedy.
+    """An error: `message` says in one line what is wrong and where, `fix` what the user can do about it.
 
-    Parameters
-    ----------
-    message
-        What is wrong and where, in one line.
-    fix
-        What the user can do: a command, or what to change. Empty only where nothing helps.
+    A remedy is a command, or what to change; it is empty only where nothing helps.
     """
 
     def __init__(self, message: str, fix: str = "") -> None:

@@ -17,13 +17,7 @@ KINDS = ("label_backends", "fit_engines", "analyses", "figures", "cells", "profi
 
 @cache
 def offered(kind: str) -> Mapping[str, EntryPoint]:
-    """Return the entry points of a kind by name, without importing what they name.
-
-    Raises
-    ------
-    InputError
-        Two packages offer the same name.
-    """
+    """Return the entry points of a kind by name, without importing what they name; InputError if two have one name."""
     found: dict[str, EntryPoint] = {}
     for point in importlib.metadata.entry_points(group=f"gst_jobflow.{kind}"):
         other = found.setdefault(point.name, point)
@@ -36,13 +30,7 @@ def offered(kind: str) -> Mapping[str, EntryPoint]:
 
 
 def known(kind: str, own: Collection[str]) -> list[str]:
-    """Return our names and those that plugins offer.
-
-    Raises
-    ------
-    InputError
-        A plugin offers a name that is ours, or two offer the same.
-    """
+    """Return our names and those that plugins offer; InputError if a plugin offers one of ours, and as `offered`."""
     for name, point in offered(kind).items():
         if name in own:
             raise InputError(
@@ -55,12 +43,7 @@ def known(kind: str, own: Collection[str]) -> list[str]:
 def resolve(kind: str, name: str, own: Mapping[str, T]) -> T:
     """Return what has a name: ours without a look at plugins, else what a plugin offers.
 
-    Raises
-    ------
-    InputError
-        There is none; the nearest name is given.
-    MissingProgramError
-        The plugin cannot be imported.
+    An unknown name is an InputError with the nearest one; raises also as `known` and `loaded`.
     """
     if name in own:
         return own[name]
@@ -71,13 +54,7 @@ def resolve(kind: str, name: str, own: Mapping[str, T]) -> T:
 
 
 def loaded(kind: str, point: EntryPoint) -> Any:
-    """Import what an entry point names.
-
-    Raises
-    ------
-    MissingProgramError
-        The import fails; the message names the package.
-    """
+    """Import what an entry point names; MissingProgramError, which names the package, if that fails."""
     try:
         return point.load()
     except GstError:

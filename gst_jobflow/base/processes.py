@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import time
@@ -15,13 +17,34 @@ from pathlib import Path
 
 import psutil
 
+from gst_jobflow.base.errors import MissingProgramError
+
 _PR_SET_PDEATHSIG = 1
 # the kernel reuses pids; two starts of the same pid differ by more than this
 _SAME_START_S = 2.0
 _POLL_S = 0.05
-_EXEC_S = 0.5
 # loaded early, since a child may not load libraries between fork and exec
 _LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def words_of(command: str | Path | Sequence[str], what: str, fix: str) -> list[str]:
+    """Return the words of a command whose first word is a program that runs here; a path is one word.
+
+    Raises
+    ------
+    MissingProgramError
+        There is no such program, it is not executable, or a quote is open; `what` names the command, `fix` the remedy.
+    """
+    whole = [command] if isinstance(command, Path) else command
+    try:
+        words = shlex.split(whole) if isinstance(whole, str) else [str(word) for word in whole]
+    except ValueError as error:
+        raise MissingProgramError(f"{what} '{command}': {str(error).lower()}", fix) from error
+    program = words[0] if words else ""
+    if shutil.which(program) is None:
+        why = f"'{program}' is not executable" if Path(program).is_file() else f"no program '{program}'"
+        raise MissingProgramError(f"{what} '{shlex.join(words)}': {why}", fix)
+    return words
 
 
 def die_with_parent(ending: signal.Signals = signal.SIGKILL) -> Callable[[], None]:
@@ -43,40 +66,19 @@ def _die_with(parent: int, ending: signal.Signals) -> None:
         os._exit(1)
 
 
-def is_alive(pid: int | None, started_at: float | None = None, marker: str | None = None) -> bool:
-    """Whether `pid` is running (zombies are not) and is the expected process.
-
-    Parameters
-    ----------
-    pid
-        Process id; None counts as dead.
-    started_at
-        Creation time, s since the epoch, as given by `psutil.Process.create_time`.
-    marker
-        Text that must occur in one of the words of its command line.
-    """
+def is_alive(pid: int | None, started_at: float | None = None) -> bool:
+    """Whether a process of this id runs (zombies do not) and started then, s since the epoch; None: at any time."""
     if not pid or pid <= 0:
         return False
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
             return False
-        if started_at is not None and abs(process.create_time() - started_at) > _SAME_START_S:
-            return False
-        return marker is None or any(marker in word for word in _command_line(process))
+        return started_at is None or abs(process.create_time() - started_at) <= _SAME_START_S
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:
-        # another user's process is alive, but its command line cannot be checked
-        return marker is None
-
-
-def _command_line(process: psutil.Process) -> list[str]:
-    """Return the words of a command line; the kernel shows none for a moment after `Popen` returns."""
-    deadline = time.monotonic() + _EXEC_S
-    while not (words := process.cmdline()) and time.monotonic() < deadline:
-        time.sleep(_POLL_S / 10)
-    return words
+        return True
 
 
 def members(pgid: int) -> Iterator[int]:
@@ -92,10 +94,7 @@ def members(pgid: int) -> Iterator[int]:
 def end_group(pgid: int, grace_s: float = 5.0) -> bool:
     """End process group `pgid` by SIGTERM, then by SIGKILL after `grace_s`; return whether it had members.
 
-    Raises
-    ------
-    ValueError
-        `pgid` is our own group or none; ending it would end this process.
+    Our own group, or none, is a ValueError: ending it would end this process.
     """
     if pgid <= 1 or pgid == os.getpgrp():
         raise ValueError(f"process group {pgid} is not one of a child in its own group")

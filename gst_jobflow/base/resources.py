@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
@@ -21,19 +21,13 @@ QUEUE_KEY = "_queueadapter"
 _WORD = r"^[A-Za-z0-9_][A-Za-z0-9_.,:@+-]*$"
 WALLTIME = r"^(\d+-)?\d{1,3}:[0-5]\d:[0-5]\d$"
 
-# our names and those of FireWorks' SLURM adapter
+# names that FireWorks' SLURM adapter has for ours
 _NAMES = {
-    "nodes": "nodes",
     "ranks": "ntasks",
     "ranks_per_node": "ntasks_per_node",
     "threads": "cpus_per_task",
-    "gpus_per_node": "gpus_per_node",
-    "walltime": "walltime",
     "memory_GB": "mem",
     "partition": "queue",
-    "account": "account",
-    "qos": "qos",
-    "constraint": "constraint",
 }
 # each replaces the other
 _EXCLUSIVE = {"ranks": "ranks_per_node", "ranks_per_node": "ranks"}
@@ -75,37 +69,27 @@ class Resources(StrictModel):
         asked = self.model_dump(exclude_none=True)
         values: dict[str, Any] = {_NAMES[_EXCLUSIVE[name]]: None for name in asked if name in _EXCLUSIVE}
         for name, value in asked.items():
-            values[_NAMES[name]] = f"{value}G" if name == "memory_GB" else value
+            values[_NAMES.get(name, name)] = f"{value}G" if name == "memory_GB" else value
         if values.get("gpus_per_node") == 0:
             values["gpus_per_node"] = None
         return values
 
 
 def request_resources(flow: Flow | Job, resources: Resources, category: str | None = None) -> None:
-    """Make jobs of `flow` request `resources`; these win over the settings of their category.
+    """Make jobs of a flow, before submission, request resources, which win over the settings of their category.
 
-    Parameters
-    ----------
-    flow
-        A flow or job before submission.
-    resources
-        The resources.
-    category
-        Only jobs of this category; None: all.
+    Only jobs of the given category do; None: all.
     """
-    for job in _jobs(flow):
+    for job in jobs_of(flow):
         if category not in (None, category_of(job)):
             continue
         config = job.config.manager_config
         config[QUEUE_KEY] = {**config.get(QUEUE_KEY, {}), **resources.queueadapter()}
 
 
-def _jobs(flow: Flow | Job) -> Iterator[Job]:
-    if not hasattr(flow, "jobs"):
-        yield flow
-        return
-    for part in flow.jobs:
-        yield from _jobs(part)
+def jobs_of(flow: Flow | Job) -> list[Job]:
+    """Return all jobs of a flow, and of the flows in it."""
+    return [job for part in flow.jobs for job in jobs_of(part)] if hasattr(flow, "jobs") else [flow]
 
 
 def request_by_category(flow: Flow | Job, asked: dict[str | None, Resources]) -> None:
@@ -114,21 +98,15 @@ def request_by_category(flow: Flow | Job, asked: dict[str | None, Resources]) ->
         request_resources(flow, asked[category], category)
 
 
-def parse_asked(assignments: Sequence[str], option: str = "--ask") -> dict[str | None, Resources]:
-    """Parse `["nodes=8", "md.walltime=24:00:00"]` into resources by category.
-
-    Raises
-    ------
-    InputError
-        A category or key is unknown, or a value is out of range.
-    """
+def parse_asked(assignments: Sequence[str]) -> dict[str | None, Resources]:
+    """Parse `["nodes=8", "md.walltime=24:00:00"]` into resources by category; InputError for what does not fit."""
     values: dict[str | None, dict[str, str]] = {}
     for assignment in assignments:
         key, sign, value = assignment.partition("=")
         category, dot, name = key.rpartition(".")
         if not sign or not name:
-            raise InputError(f"{option} {assignment}: not KEY=VALUE", f"for example {option} md.nodes=4")
+            raise InputError(f"--ask {assignment}: not KEY=VALUE", "for example --ask md.nodes=4")
         if dot and category not in CATEGORIES:
-            raise InputError(f"{option} {assignment}: no category '{category}'", nearest(category, CATEGORIES))
+            raise InputError(f"--ask {assignment}: no category '{category}'", nearest(category, CATEGORIES))
         values.setdefault(category or None, {})[name] = value
-    return {category: checked(Resources, asked, option) for category, asked in values.items()}
+    return {category: checked(Resources, asked, "--ask") for category, asked in values.items()}

@@ -30,12 +30,8 @@ class SegmentFolder:
 
     Attributes
     ----------
-    directory
-        Its folder.
     first_step, last_step
         Step of the state that it started from, and the last step that no later segment repeats.
-    wall_s
-        Wall time in s.
     host
         Where it ran; empty if it was killed before that was noted.
     """

@@ -203,14 +203,7 @@ def user_name() -> str:
 
 
 class Project:
-    """A project folder and its settings.
-
-    Parameters
-    ----------
-    root
-        The folder with `gst.yaml`.
-    overrides
-        Settings given on the command line, nested as in `gst.yaml`.
+    """A project folder, which holds `gst.yaml`, and its settings; `overrides` are nested alike, of the command line.
 
     Raises
     ------

@@ -28,10 +28,7 @@ class Shipped:
     def text(self, name: str, folder: Path = Path(), others: Iterable[str] = ()) -> str:
         """Return the text of a shipped file or, if none has this name, of a user's file (relative to `folder`).
 
-        Raises
-        ------
-        InputError
-            There is neither, or the file is not text; the nearest of the shipped names and `others` is named.
+        If there is neither, or it is no text, that is an InputError with the nearest of the shipped names and `others`.
         """
         if name in (known := self.names()):
             return (resources.files(self.package) / f"{self.kind}s" / f"{name}.yaml").read_text("utf-8")
@@ -45,13 +42,7 @@ class Shipped:
 
 
 def yaml_mapping(text: str, where: str, example: str = "") -> dict[str, Any]:
-    """Return the mapping that a YAML text holds.
-
-    Raises
-    ------
-    InputError
-        It is not YAML, or no mapping; the remedy ends with `example`.
-    """
+    """Return the mapping that a YAML text holds; else InputError, with a remedy that ends with `example`."""
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as err:

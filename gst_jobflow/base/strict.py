@@ -58,21 +58,9 @@ class StrictModel(BaseModel):
 
 
 def checked(model: type[ModelT], values: dict[str, Any], where: str = "") -> ModelT:
-    """Build a model from a user's values, or raise one line that names the key and the remedy.
+    """Build a model from a user's values, from the file or option `where`.
 
-    Parameters
-    ----------
-    model
-        The model.
-    values
-        The user's values.
-    where
-        The file or option that they came from.
-
-    Raises
-    ------
-    InputError
-        A key is unknown or a value does not fit.
+    An unknown key or unfit value is an InputError of one line that names the key and the remedy.
     """
     try:
         return model.model_validate(values)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 
 def counted(number: int, noun: str, plural: str = "") -> str:
     """Return `1 label` or `2,000 labels`; `plural` is for nouns that do not just get an s.
@@ -12,3 +15,18 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     ('1 structure', '2,000 structures', '0 trajectories')
     """
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def number(value: Any, digits: int = 4) -> str:
+    """Format a number, a list or a word for a table; a dash for None, NaN and an empty list."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.{digits}g}" if abs(value) < 10**digits - 0.5 else f"{value:,.0f}"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "–"
+    return str(value)

@@ -25,7 +25,7 @@ from gst_jobflow.cli.common import (
     print_table,
     say,
 )
-from gst_jobflow.cli.option_group import with_options
+from gst_jobflow.cli.option_group import argument, option, with_options
 from gst_jobflow.documents import Trajectory
 from gst_jobflow.importing.formats import read_records
 from gst_jobflow.selection.frames import FoundStructure, stored_structures
@@ -46,38 +46,20 @@ _SHOWN = 6
 class AnalyseOptions:
     """Options of analyses, in place or as jobs."""
 
-    what: Annotated[
-        str,
-        typer.Option(
-            "--what",
-            help=f"Joined by commas: {', '.join(known_analyses())}.",
-        ),
-    ] = "anion"
-    every: Annotated[int, typer.Option(min=1, help="Only each n-th frame, and the last state.")] = 1
-    frames: Annotated[int | None, typer.Option(min=1, help="About so many frames of each run, evenly.")] = None
-    reference: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--reference",
-            help="Crystal for k-bar: a file, the id of a structure, or rocksalt or trigonal, which are built. "
-            "Best of the frames' composition at temperature. Default: both built ones.",
-        ),
-    ] = None
-    species: Annotated[bool, typer.Option("--species/--blind", help="Whether k-bar tells elements apart.")] = False
-    soap: Annotated[
-        list[str] | None, typer.Option("--soap", help="A hyperparameter of k-bar, e.g. cutoff_A=6 (repeatable).")
-    ] = None
-    k_bar_cutoff: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Above it an atom is crystal-like; calibrate it. Else no share.")
-    ] = None
-    min_grain: Annotated[int, typer.Option(min=1, help="Smallest grain, in atoms of the anion.")] = 100
-    since: Annotated[
-        str | None, typer.Option(help="growth: trajectory whose last state is the first one; else the first frame.")
-    ] = None
-    bond: Annotated[
-        list[str] | None, typer.Option("--bond", help="Longest bond, as Ge-Te=3.2; else first minima of g(r).")
-    ] = None
-    processes: Annotated[int | None, typer.Option(min=1, help="Default: the cores of this machine or job.")] = None
+    what: str = option(f"Joined by commas: {', '.join(known_analyses())}.", default="anion")
+    every: int = option("Only each n-th frame, and the last state.", default=1, min=1)
+    frames: int | None = option("About so many frames of each run, evenly.", min=1)
+    reference: list[str] | None = option(
+        "Crystal for k-bar: a file, the id of a structure, or rocksalt or trigonal, which are built. "
+        "Best of the frames' composition at temperature. Default: both built ones.",
+    )
+    species: bool = option("Whether k-bar tells elements apart.", "--species/--blind", default=False)
+    soap: list[str] | None = option("A hyperparameter of k-bar, e.g. cutoff_A=6 (repeatable).")
+    k_bar_cutoff: float | None = option("Above it an atom is crystal-like; calibrate it. Else no share.", min=0, max=1)
+    min_grain: int = option("Smallest grain, in atoms of the anion.", default=100, min=1)
+    since: str | None = option("growth: trajectory whose last state is the first one; else the first frame.")
+    bond: list[str] | None = option("Longest bond, as Ge-Te=3.2; else first minima of g(r).")
+    processes: int | None = option("Default: the cores of this machine or job.", min=1)
 
     def plan(self) -> AnalysisPlan:
         """Return what is computed.
@@ -102,9 +84,7 @@ class AnalyseOptions:
 
 @with_options(AnalyseOptions, "options")
 def command(
-    source: Annotated[
-        str | None, typer.Argument(help="A trajectory or a cycle by id or name, CYCLE:N, or a file of structures.")
-    ] = None,
+    source: str | None = argument("A trajectory or a cycle by id or name, CYCLE:N, or a file of structures."),
     where: Where = None,
     options: AnalyseOptions = AnalyseOptions(),
     as_json: JsonOption = False,

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from pymongo.database import Database
@@ -14,6 +14,7 @@ from pymongo.database import Database
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.settings import Project
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
+from gst_jobflow.cli.option_group import flag, option
 from gst_jobflow.store.check import check_named_files, check_stored_files
 from gst_jobflow.store.connect import connect
 from gst_jobflow.store.files.artifacts import ArtifactStore
@@ -51,8 +52,8 @@ def seconds(text: str) -> float:
 
 @app.command("list")
 def list_files(
-    unreferenced: Annotated[bool, typer.Option("--unreferenced", help="Only files that no document names.")] = False,
-    limit: Annotated[int, typer.Option("--limit", min=0, help="Most files to show; 0: all.")] = 20,
+    unreferenced: bool = flag("Only files that no document names.", "--unreferenced"),
+    limit: int = option("Most files to show; 0: all.", default=20, min=0),
     as_json: JsonOption = False,
 ) -> None:
     """List stored files with hash, size, time, and the kinds of documents that name them."""
@@ -142,12 +143,10 @@ def check(as_json: JsonOption = False) -> None:
 
 @app.command()
 def gc(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
-    older_than: Annotated[str, typer.Option("--older-than", help="Keep files stored within this time.")] = "7d",
-    grace: Annotated[str, typer.Option("--grace", help="How long files stay in the trash.")] = "1d",
-    force: Annotated[
-        bool, typer.Option("--force", help="Proceed even if the database names none of the files.")
-    ] = False,
+    dry_run: bool = flag("Only show what would be done.", "--dry-run"),
+    older_than: str = option("Keep files stored within this time.", default="7d"),
+    grace: str = option("How long files stay in the trash.", default="1d"),
+    force: bool = flag("Proceed even if the database names none of the files.", "--force"),
     as_json: JsonOption = False,
 ) -> None:
     """Remove files that no document and no manifest names; safe beside running jobs.

@@ -134,6 +134,18 @@ def parse_repeat(text: str) -> tuple[int, int, int]:
     return int(parts[0]), int(parts[1]), int(parts[2])
 
 
+def parse_range(text: str, option: str, fix: str) -> tuple[float, float]:
+    """Return the limits of `MIN:MAX`; without one, there is none on that side of positive numbers."""
+    low, _, high = text.partition(":")
+    try:
+        limits = float(low or 0), float(high or "inf")
+    except ValueError as err:
+        raise InputError(f"{option} {text}: not numbers", fix) from err
+    if not 0 <= limits[0] < limits[1]:
+        raise InputError(f"{option} {text}: the range is empty", fix)
+    return limits
+
+
 def chosen_project() -> Path | None:
     """Return the project folder given by option, variable or working directory; None if there is none."""
     # pydantic would slow `gst --help`

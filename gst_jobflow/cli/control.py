@@ -9,6 +9,7 @@ import typer
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table
+from gst_jobflow.cli.option_group import flag
 from gst_jobflow.launch import control
 from gst_jobflow.launch.control import ChangedJob
 
@@ -27,7 +28,7 @@ def resume(job_ids: JobIds = None, as_json: JsonOption = False) -> None:
 
 def cancel(
     job_ids: JobIds = None,
-    everything: Annotated[bool, typer.Option("--all", help="All jobs that run or wait.")] = False,
+    everything: bool = flag("All jobs that run or wait.", "--all"),
     as_json: JsonOption = False,
 ) -> None:
     """Stop running jobs and keep waiting ones from starting; their files stay. gst resume ID reverts it."""

@@ -27,7 +27,7 @@ from gst_jobflow.cli.common import (
     say,
 )
 from gst_jobflow.cli.fit_options import as_commented_yaml
-from gst_jobflow.cli.option_group import with_options
+from gst_jobflow.cli.option_group import argument, flag, option, with_options
 from gst_jobflow.datasets import (
     CreatedDataset,
     DatasetSpec,
@@ -71,39 +71,22 @@ Weights = Annotated[str | None, typer.Option(help="Factors on the loss by config
 class SpecOptions:
     """Options of `gst dataset create` that are fields of `DatasetSpec`; one that is given replaces the file's."""
 
-    labels_where: Annotated[
-        list[str] | None,
-        typer.Option("--labels-where", help="As --where; structures without such a label are counted as left out."),
-    ] = None
-    test_fraction: Annotated[
-        float | None, typer.Option(help="Share of the groups of each config_type to test; default 0.1.")
-    ] = None
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the split; default 0.")] = None
+    labels_where: list[str] | None = option("As --where; structures without such a label are counted as left out.")
+    test_fraction: float | None = option("Share of the groups of each config_type to test; default 0.1.")
+    seed: int | None = option("Seed of the split; default 0.", min=0)
     weights: Weights = None
-    reference_energies: Annotated[
-        str | None,
-        typer.Option(
-            help="least-squares (default), free-atoms (labels of isolated atoms), or eV: Ge=-4.1,Sb=-3.9,Te=-3.2."
-        ),
-    ] = None
-    max_force: Annotated[float | None, typer.Option(help="Leave out labels with a larger force on an atom, eV/Å.")] = (
-        None
+    reference_energies: str | None = option(
+        "least-squares (default), free-atoms (labels of isolated atoms), or eV: Ge=-4.1,Sb=-3.9,Te=-3.2."
     )
-    drop_near_duplicates: Annotated[
-        float | None,
-        typer.Option(help="Keep one of structures whose interatomic distances are this alike, Å. Takes a while."),
-    ] = None
-    random_fraction: Annotated[
-        float | None, typer.Option(help="Share of hard_sphere and rss structures to keep in train; default 1.")
-    ] = None
-    iteration: Annotated[int | None, typer.Option(min=0, help="Iteration of the training protocol.")] = None
-    parent: Annotated[
-        str | None, typer.Option(help="Dataset that this one continues: what it trained on is not tested.")
-    ] = None
-    test_set: Annotated[
-        str | None, typer.Option(help="Dataset whose test set this one takes instead of drawing one.")
-    ] = None
-    config: Annotated[Path | None, typer.Option(help="YAML file with these fields, as --show-config prints.")] = None
+    max_force: float | None = option("Leave out labels with a larger force on an atom, eV/Å.")
+    drop_near_duplicates: float | None = option(
+        "Keep one of structures whose interatomic distances are this alike, Å. Takes a while."
+    )
+    random_fraction: float | None = option("Share of hard_sphere and rss structures to keep in train; default 1.")
+    iteration: int | None = option("Iteration of the training protocol.", min=0)
+    parent: str | None = option("Dataset that this one continues: what it trained on is not tested.")
+    test_set: str | None = option("Dataset whose test set this one takes instead of drawing one.")
+    config: Path | None = option("YAML file with these fields, as --show-config prints.")
 
     def spec(self, results: Callable[[], Results]) -> DatasetSpec:
         """Return the settings of the file with the options over them; `results` is asked only for other datasets."""
@@ -131,19 +114,14 @@ class SpecOptions:
 @app.command()
 @with_options(SpecOptions, "options")
 def create(
-    name: Annotated[str | None, typer.Argument(help="Name that people know it by.")] = None,
-    where: Annotated[
-        list[str] | None,
-        typer.Option("--where", "-w", help="Conditions on structures and labels, as in gst query; all without."),
-    ] = None,
-    fingerprint: Annotated[
-        str | None, typer.Option(help="Method of the labels; not needed where all labels are of one.")
-    ] = None,
-    method_name: Annotated[
-        str | None, typer.Option(help="Instead: the name that labels were imported under with --method-name.")
-    ] = None,
+    name: str | None = argument("Name that people know it by."),
+    where: list[str] | None = option(
+        "Conditions on structures and labels, as in gst query; all without.", "--where", "-w"
+    ),
+    fingerprint: str | None = option("Method of the labels; not needed where all labels are of one."),
+    method_name: str | None = option("Instead: the name that labels were imported under with --method-name."),
     options: SpecOptions = SpecOptions(),
-    show_config: Annotated[bool, typer.Option("--show-config", help="Print all fields, and make nothing.")] = False,
+    show_config: bool = flag("Print all fields, and make nothing.", "--show-config"),
     as_json: JsonOption = False,
 ) -> None:
     """Make a dataset of the converged labels of structures. Repeating it gives the same id.
@@ -171,14 +149,9 @@ def create(
 @app.command()
 def split(
     dataset: DatasetId,
-    test_fraction: Annotated[
-        float | None, typer.Option(help="Draw this share of the groups of each config_type to test.")
-    ] = None,
-    test_where: Annotated[
-        list[str] | None,
-        typer.Option("--test-where", help="Test the members that meet these, as in create --where."),
-    ] = None,
-    kfold: Annotated[int | None, typer.Option(help="Make so many datasets; each group is tested in one.")] = None,
+    test_fraction: float | None = option("Draw this share of the groups of each config_type to test."),
+    test_where: list[str] | None = option("Test the members that meet these, as in create --where."),
+    kfold: int | None = option("Make so many datasets; each group is tested in one."),
     seed: Seed = 0,
     name: Name = None,
     as_json: JsonOption = False,
@@ -225,8 +198,8 @@ def weights(
 @app.command()
 def fractions(
     dataset: DatasetId,
-    of: Annotated[str, typer.Option(help="Config types to thin.")] = "hard_sphere,rss",
-    keep: Annotated[str, typer.Option(help="Shares to keep, one dataset each.")] = "1,0.5,0.25,0",
+    of: str = option("Config types to thin.", default="hard_sphere,rss"),
+    keep: str = option("Shares to keep, one dataset each.", default="1,0.5,0.25,0"),
     seed: Seed = 0,
     name: Name = None,
     as_json: JsonOption = False,
@@ -250,7 +223,7 @@ def fractions(
 @app.command()
 def show(
     dataset: DatasetId,
-    members: Annotated[bool, typer.Option("--members", help="List the members instead, one a line.")] = False,
+    members: bool = flag("List the members instead, one a line.", "--members"),
     as_json: JsonOption = False,
 ) -> None:
     """Show counts, weights, reference energies, compositions and ranges of a dataset, and how it was made.
@@ -285,12 +258,10 @@ def show(
 def structure_map(
     dataset: DatasetId,
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .json.gz or .json.")],
-    potential: Annotated[str | None, typer.Option(help="Also show the errors of this potential: id or name.")] = None,
-    split: Annotated[str | None, typer.Option(help="train or test; default: both.")] = None,
-    most: Annotated[
-        int, typer.Option(min=1, help="Structures to draw from a larger dataset, evenly.")
-    ] = MOST_STRUCTURES,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    potential: str | None = option("Also show the errors of this potential: id or name."),
+    split: str | None = option("train or test; default: both."),
+    most: int = option("Structures to draw from a larger dataset, evenly.", default=MOST_STRUCTURES, min=1),
+    force: bool = flag("Replace a file that is there.", "--force"),
     as_json: JsonOption = False,
 ) -> None:
     """Write a map of the structures for chemiscope.org: energies, forces, config types, similarity by SOAP.
@@ -320,10 +291,7 @@ def structure_map(
 def diff(
     first: DatasetId,
     second: DatasetId,
-    members: Annotated[
-        bool,
-        typer.Option("--members", help="List members: - only in the first, + only in the second, ~ moved."),
-    ] = False,
+    members: bool = flag("List members: - only in the first, + only in the second, ~ moved.", "--members"),
     as_json: JsonOption = False,
 ) -> None:
     """Compare two datasets: members, train and test, weights, reference energies.
@@ -361,7 +329,7 @@ def diff(
 @app.command()
 def duplicates(
     dataset: DatasetId,
-    tolerance: Annotated[float, typer.Option(help="Å by which interatomic distances may differ.")] = 0.01,
+    tolerance: float = option("Å by which interatomic distances may differ.", default=0.01),
     as_json: JsonOption = False,
 ) -> None:
     """List members that nearly equal another one. Takes a few milliseconds a structure.

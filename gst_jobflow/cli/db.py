@@ -20,6 +20,7 @@ from gst_jobflow.base.settings import Project
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli import users
 from gst_jobflow.cli.common import JsonOption, disk_in_words, open_project, print_json, print_table, say
+from gst_jobflow.cli.option_group import flag
 from gst_jobflow.launch.recover import recover
 from gst_jobflow.launch.services import LocalMongod, ServiceStatus
 from gst_jobflow.store import check as checks
@@ -91,11 +92,8 @@ def migrate(as_json: JsonOption = False) -> None:
 
 @app.command()
 def check(
-    deep: Annotated[bool, typer.Option("--deep", help="Also hash every file and validate every document.")] = False,
-    repair: Annotated[
-        bool,
-        typer.Option("--repair", help="First repair what is safe: indexes, validators, attempts whose process died."),
-    ] = False,
+    deep: bool = flag("Also hash every file and validate every document.", "--deep"),
+    repair: bool = flag("First repair what is safe: indexes, validators, attempts whose process died.", "--repair"),
     as_json: JsonOption = False,
 ) -> None:
     """Find dangling references, missing files and other damage; exits 0 if clean, else 1."""
@@ -155,13 +153,10 @@ def _stream_text(repaired: list[str], findings: Iterable[Finding]) -> int:
 @app.command()
 def backup(
     file: Annotated[Path, typer.Argument(help="The tar to write; it must not exist yet.")],
-    no_files: Annotated[
-        bool, typer.Option("--no-files", help="Leave out the files (potentials, member lists, …): documents only.")
-    ] = False,
-    while_running: Annotated[
-        bool,
-        typer.Option("--while-running", help="Allow running jobs; their state in the backup is then inconsistent."),
-    ] = False,
+    no_files: bool = flag("Leave out the files (potentials, member lists, …): documents only.", "--no-files"),
+    while_running: bool = flag(
+        "Allow running jobs; their state in the backup is then inconsistent.", "--while-running"
+    ),
     as_json: JsonOption = False,
 ) -> None:
     """Write the whole database and its files to one checksummed tar; exits 1 if a file was missing."""
@@ -178,8 +173,8 @@ def backup(
 @app.command()
 def restore(
     file: Annotated[Path, typer.Argument(help="A tar of `gst db backup`.")],
-    force: Annotated[bool, typer.Option("--force", help="Drop the documents that the database holds.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="With --force: do not ask.")] = False,
+    force: bool = flag("Drop the documents that the database holds.", "--force"),
+    yes: bool = flag("With --force: do not ask.", "--yes"),
     as_json: JsonOption = False,
 ) -> None:
     """Restore a backup into this project; it is verified before anything is changed."""

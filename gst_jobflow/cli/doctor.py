@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
-from typing import Annotated
 
 import typer
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.settings import PROFILES, Project, check_profile
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
+from gst_jobflow.cli.option_group import option
 from gst_jobflow.devices.programme import check_programmes
 from gst_jobflow.launch.doctor import ALL, Check, CheckContext, CheckEntry, CheckResult, can_run, checks
 
@@ -25,7 +25,7 @@ MORE = (CheckEntry("programmes", programmes, ALL, ALL),)
 
 
 def command(
-    profile: Annotated[str | None, typer.Option(help="Profile to check; default: the project's, else laptop.")] = None,
+    profile: str | None = option("Profile to check; default: the project's, else laptop."),
     as_json: JsonOption = False,
 ) -> None:
     """Check every program and service by using it; exits 1 if one that the profile requires is missing."""

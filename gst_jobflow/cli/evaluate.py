@@ -10,6 +10,7 @@ import typer
 from gst_jobflow.base.cores import cores
 from gst_jobflow.base.errors import InputError, check_known
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
+from gst_jobflow.cli.option_group import option
 from gst_jobflow.documents import Dataset, Potential
 from gst_jobflow.evaluation.evaluate import evaluate
 from gst_jobflow.evaluation.labels import of_dataset, of_query
@@ -22,19 +23,14 @@ SPLITS = ("test", "train", "all")
 
 def command(
     potentials: Annotated[list[str], typer.Argument(metavar="POTENTIAL…", help="Ids or names (the newest of each).")],
-    dataset: Annotated[
-        str | None, typer.Option(help="Id or name of a dataset; default: that of the potentials.")
-    ] = None,
-    split: Annotated[str, typer.Option(help="Side of the dataset: test, train or all.")] = "test",
-    where: Annotated[
-        list[str] | None,
-        typer.Option("--where", "-w", help="Labels instead: conditions on them and their structures, as in gst query."),
-    ] = None,
-    speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Time all of them on one rank.")] = True,
-    name: Annotated[str, typer.Option(help="Name of the study that keeps the result.")] = "",
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The page; default: reports/NAME-ID.html in the project.")
-    ] = None,
+    dataset: str | None = option("Id or name of a dataset; default: that of the potentials."),
+    split: str = option("Side of the dataset: test, train or all.", default="test"),
+    where: list[str] | None = option(
+        "Labels instead: conditions on them and their structures, as in gst query.", "--where", "-w"
+    ),
+    speed: bool = option("Time all of them on one rank.", "--speed/--no-speed", default=True),
+    name: str = option("Name of the study that keeps the result.", default=""),
+    output: Path | None = option("The page; default: reports/NAME-ID.html in the project.", "--output", "-o"),
     as_json: JsonOption = False,
 ) -> None:
     """Measure errors and speed of potentials: a table and a page, by config type, composition and more.

@@ -15,7 +15,7 @@ from gst_jobflow.base.errors import InputError, check_known
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.analyse import runs_of
 from gst_jobflow.cli.common import JsonOption, disk_in_words, open_project, print_json, print_table, progress_line, say
-from gst_jobflow.cli.option_group import with_options
+from gst_jobflow.cli.option_group import flag, option, with_options
 from gst_jobflow.datasets.members import SPLITS
 from gst_jobflow.documents import Dataset, Potential
 from gst_jobflow.exporting.formats import dataset_format, export_dataset
@@ -36,17 +36,15 @@ Output = Annotated[Path, typer.Option("--output", "-o", help="File or folder to 
 class BundleOptions:
     """Options that every export takes; those from `allow_missing` on are for bundles only."""
 
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be written, and its size.")] = False
-    force: Annotated[bool, typer.Option("--force", help="Replace what an earlier export wrote there.")] = False
-    allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="List missing files in the bundle instead of stopping.")
-    ] = False
-    title: Annotated[str, typer.Option(help="Bundles: title.")] = ""
-    authors: Annotated[str, typer.Option(help="Bundles: 'Family, Given; Family, Given'.")] = ""
-    licence: Annotated[str, typer.Option(help="Bundles: SPDX name such as CC-BY-4.0, or an address; no default.")] = ""
-    doi: Annotated[str, typer.Option(help="Bundles: DOI.")] = ""
-    citation: Annotated[str, typer.Option(help="Bundles: how to cite them.")] = ""
-    description: Annotated[str, typer.Option(help="Bundles: a few sentences on the contents.")] = ""
+    dry_run: bool = flag("Only print what would be written, and its size.", "--dry-run")
+    force: bool = flag("Replace what an earlier export wrote there.", "--force")
+    allow_missing: bool = flag("List missing files in the bundle instead of stopping.", "--allow-missing")
+    title: str = option("Bundles: title.", default="")
+    authors: str = option("Bundles: 'Family, Given; Family, Given'.", default="")
+    licence: str = option("Bundles: SPDX name such as CC-BY-4.0, or an address; no default.", default="")
+    doi: str = option("Bundles: DOI.", default="")
+    citation: str = option("Bundles: how to cite them.", default="")
+    description: str = option("Bundles: a few sentences on the contents.", default="")
     as_json: JsonOption = False
 
     def said(self) -> Citation:
@@ -68,11 +66,8 @@ class BundleOptions:
 def dataset(
     id: Id,
     output: Output,
-    form: Annotated[
-        str | None,
-        typer.Option("--format", "-f", help="extxyz, pckl.gzip or bundle; default: by the name of the file."),
-    ] = None,
-    split: Annotated[str | None, typer.Option(help="train or test; default: both.")] = None,
+    form: str | None = option("extxyz, pckl.gzip or bundle; default: by the name of the file.", "--format", "-f"),
+    split: str | None = option("train or test; default: both."),
     options: BundleOptions = BundleOptions(),
 ) -> None:
     """Export a dataset as extended XYZ, as pacemaker's dataframe, or as a bundle with its labels and structures.
@@ -115,12 +110,9 @@ def dataset(
 def potential(
     id: Id,
     output: Output,
-    form: Annotated[
-        str,
-        typer.Option(
-            "--format", "-f", help="files (for LAMMPS, with a README), or bundle with everything it came from."
-        ),
-    ] = "files",
+    form: str = option(
+        "files (for LAMMPS, with a README), or bundle with everything it came from.", "--format", "-f", default="files"
+    ),
     options: BundleOptions = BundleOptions(),
 ) -> None:
     """Export a potential as a folder with README, or as a bundle with its dataset, labels and structures.
@@ -152,11 +144,9 @@ def potential(
 def frames(
     source: Annotated[str, typer.Argument(help="A trajectory by id or name, or CYCLE:N for the N-th operation.")],
     output: Output,
-    every: Annotated[int, typer.Option(min=1, help="Only each n-th frame, and the last state.")] = 1,
-    array: Annotated[
-        list[str] | None, typer.Option("--array", help="An array of atoms, e.g. k_bar (repeatable); none: all.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    every: int = option("Only each n-th frame, and the last state.", default=1, min=1),
+    array: list[str] | None = option("An array of atoms, e.g. k_bar (repeatable); none: all."),
+    force: bool = flag("Replace a file that is there.", "--force"),
 ) -> None:
     """The frames of a run with what gst analyse computed of each atom, as extended XYZ or a dump of LAMMPS.
 

@@ -10,7 +10,7 @@ import typer
 from gst_jobflow.analysis.reference_frames import ReferenceSource
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.cli.common import open_project, print_table, say
-from gst_jobflow.cli.option_group import with_options
+from gst_jobflow.cli.option_group import argument, flag, option, with_options
 from gst_jobflow.cli.reference_options import ReferenceOptions
 from gst_jobflow.report.catalogue.draw import draw_one
 from gst_jobflow.report.catalogue.registry import all_figures, find_kind
@@ -24,20 +24,14 @@ FormatOption = Annotated[str, typer.Option("--format", help="Formats, separated 
 
 @with_options(ReferenceOptions, "reference")
 def command(
-    name: Annotated[
-        str | None, typer.Argument(help="Figure, or its number in the paper, such as 2b; without it all are listed.")
-    ] = None,
-    documents: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[ID|NAME…]", help="Documents to draw; default: the newest that fits."),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="File (its ending sets the format), or files without their endings."),
-    ] = None,
+    name: str | None = argument("Figure, or its number in the paper, such as 2b; without it all are listed."),
+    documents: list[str] | None = argument("Documents to draw; default: the newest that fits.", metavar="[ID|NAME…]"),
+    output: Path | None = option(
+        "File (its ending sets the format), or files without their endings.", "--output", "-o"
+    ),
     formats: FormatOption = ",".join(FORMATS),
-    paper: Annotated[bool, typer.Option("--paper", help="Overlay the numbers of the reference paper.")] = False,
-    mixed: Annotated[bool, typer.Option("--mixed", help="Allow several potentials or protocols in one curve.")] = False,
+    paper: bool = flag("Overlay the numbers of the reference paper.", "--paper"),
+    mixed: bool = flag("Allow several potentials or protocols in one curve.", "--mixed"),
     reference: ReferenceOptions = ReferenceOptions(),
 ) -> None:
     """Draw a figure or table of the paper from documents of the database, as PNG, SVG and PDF.
@@ -54,7 +48,8 @@ def command(
         )
         return
     kind = find_kind(name)
-    source = None if reference == ReferenceOptions() else reference.over(ReferenceSource())
+    named = reference.over(none := ReferenceSource())
+    source = None if named is none else named
     if source is not None and not kind.beside:
         raise InputError(
             f"{kind.name} shows no frames from first principles", "name references for rdf, angles, motifs"

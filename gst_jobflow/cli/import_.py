@@ -21,6 +21,7 @@ from gst_jobflow.cli.common import (
     progress_line,
     say,
 )
+from gst_jobflow.cli.option_group import flag, option
 from gst_jobflow.dynamics.find_lammps import lammps_engine
 from gst_jobflow.importing.potential import PotentialImport, import_potential
 from gst_jobflow.store import Results
@@ -31,7 +32,7 @@ app = typer.Typer(no_args_is_help=True, help="Import bundles and potentials; for
 @app.command()
 def bundle(
     path: Annotated[Path, typer.Argument(help="Folder, .tar or .tar.gz written by gst export.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check; needs no project.")] = False,
+    dry_run: bool = flag("Only check; needs no project.", "--dry-run"),
     as_json: JsonOption = False,
 ) -> None:
     """Check a bundle, then import its files and documents. Repeating it changes nothing.
@@ -53,10 +54,10 @@ def bundle(
 def potential(
     file: Annotated[Path, typer.Argument(metavar="FILE.yace", help="Potential for LAMMPS.")],
     name: Annotated[str, typer.Option(help="Name of the potential.")],
-    yaml: Annotated[Path | None, typer.Option(help="pacemaker's .yaml, to continue the fit and for gamma.")] = None,
-    asi: Annotated[Path | None, typer.Option(help="Active set of the .yaml, for the extrapolation grade.")] = None,
-    source: Annotated[str, typer.Option(help="Source, such as a DOI or URL.")] = "",
-    tag: Annotated[list[str] | None, typer.Option(help="A tag (repeatable).")] = None,
+    yaml: Path | None = option("pacemaker's .yaml, to continue the fit and for gamma."),
+    asi: Path | None = option("Active set of the .yaml, for the extrapolation grade."),
+    source: str = option("Source, such as a DOI or URL.", default=""),
+    tag: list[str] | None = option("A tag (repeatable)."),
     as_json: JsonOption = False,
 ) -> None:
     """Import a published ACE potential, to run and evaluate it like one fitted here.

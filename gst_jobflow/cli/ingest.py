@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, progress_line, say
+from gst_jobflow.cli.option_group import argument
 from gst_jobflow.store import Results, ingest
 from gst_jobflow.store.manifest import MANIFEST_NAME
 
 
 def command(
-    directories: Annotated[
-        list[Path] | None, typer.Argument(help="Folders to search, with subfolders; default: all runs of the project.")
-    ] = None,
+    directories: list[Path] | None = argument("Folders to search, with subfolders; default: all runs of the project."),
     as_json: JsonOption = False,
 ) -> None:
     """Write results to the database that jobs left on disk while it was away.

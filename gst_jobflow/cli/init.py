@@ -15,6 +15,7 @@ from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.plugins import known
 from gst_jobflow.base.settings import PROFILES, PROJECT_FILE, Project, check_profile
 from gst_jobflow.cli.common import say
+from gst_jobflow.cli.option_group import flag, option
 from gst_jobflow.devices.programme import check_programmes
 from gst_jobflow.labelling.choose import check_labels
 from gst_jobflow.launch.configs import config_template, fill, write_configs
@@ -28,28 +29,16 @@ DEMO = ("gst demo", "run the whole paper in miniature")
 
 def command(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Project folder; created if missing.")],
-    profile: Annotated[
-        str | None,
-        typer.Option(help=f"Where the work runs: {', '.join(known('profiles', PROFILES))}; default: laptop."),
-    ] = None,
-    name: Annotated[
-        str | None,
-        typer.Option(help="Name of the database, if projects share a MongoDB; default: that of the URI, else gst."),
-    ] = None,
-    mongo_uri_file: Annotated[
-        Path | None,
-        typer.Option(help="File with the URI of an external MongoDB; or set GST_MONGO__URI. Default: own mongod."),
-    ] = None,
-    artifacts_dir: Annotated[
-        Path | None, typer.Option(help="Shared folder of stored files; default: in the project.")
-    ] = None,
-    material: Annotated[
-        str | None,
-        typer.Option(
-            help="What the project is about: gst (default), sb-te, cr-sb-te, or your own YAML file, which is copied."
-        ),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Rewrite fw_configs/ of an existing project.")] = False,
+    profile: str | None = option(f"Where the work runs: {', '.join(known('profiles', PROFILES))}; default: laptop."),
+    name: str | None = option("Name of the database, if projects share a MongoDB; default: that of the URI, else gst."),
+    mongo_uri_file: Path | None = option(
+        "File with the URI of an external MongoDB; or set GST_MONGO__URI. Default: own mongod."
+    ),
+    artifacts_dir: Path | None = option("Shared folder of stored files; default: in the project."),
+    material: str | None = option(
+        "What the project is about: gst (default), sb-te, cr-sb-te, or your own YAML file, which is copied."
+    ),
+    force: bool = flag("Rewrite fw_configs/ of an existing project.", "--force"),
 ) -> None:
     """Create a project: a folder with settings, private state and FireWorks' config files."""
     folder = folder.expanduser().absolute()
@@ -88,14 +77,14 @@ def _check_artifacts_dir(shared: Path | None) -> None:
 
 def _refuse_other_settings(project: Project, profile: str | None, name: str | None, artifacts_dir: Path | None) -> None:
     """Refuse options that contradict the settings of an existing project."""
-    for option, wanted, key, said in (
+    for asked, wanted, key, said in (
         ("--profile", profile, "profile", project.settings.profile),
         ("--name", name, "mongo.database", project.settings.mongo.database),
         ("--artifacts-dir", artifacts_dir, "artifacts_dir", project.artifacts_dir),
     ):
         if wanted not in (None, said):
             raise InputError(
-                f"{option} {wanted}: the settings of this project say {said}",
+                f"{asked} {wanted}: the settings of this project say {said}",
                 f"set {key} in {project.file}, then: gst init DIR --force",
             )
 

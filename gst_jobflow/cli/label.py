@@ -12,6 +12,7 @@ from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.settings import user_name
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, progress_line, say
+from gst_jobflow.cli.option_group import option
 from gst_jobflow.datasets.exclude import exclude_labels, include_labels
 from gst_jobflow.report.label_data import collect_labels
 from gst_jobflow.report.pages.labels import as_dict, build_label_page, error_rows, state_rows
@@ -27,25 +28,17 @@ app = typer.Typer(
 
 @app.command()
 def report(
-    where: Annotated[
-        list[str] | None,
-        typer.Option("--where", "-w", help="Conditions on structures and labels, as in gst query; default: all."),
-    ] = None,
-    fingerprint: Annotated[
-        list[str] | None,
-        typer.Option("--fingerprint", "-f", help="Fingerprint of a method, or its beginning (repeatable)."),
-    ] = None,
-    reference: Annotated[
-        str | None,
-        typer.Option(help="Method to compare with; default: VASP, else CP2K, else the one with most labels."),
-    ] = None,
-    near_duplicates: Annotated[
-        float | None,
-        typer.Option(help="Tolerance of near-duplicates, Å; default: 0.01, for up to 5,000 labels a method."),
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File to write; default: reports/labels.html in the project.")
-    ] = None,
+    where: list[str] | None = option(
+        "Conditions on structures and labels, as in gst query; default: all.", "--where", "-w"
+    ),
+    fingerprint: list[str] | None = option(
+        "Fingerprint of a method, or its beginning (repeatable).", "--fingerprint", "-f"
+    ),
+    reference: str | None = option("Method to compare with; default: VASP, else CP2K, else the one with most labels."),
+    near_duplicates: float | None = option(
+        "Tolerance of near-duplicates, Å; default: 0.01, for up to 5,000 labels a method."
+    ),
+    output: Path | None = option("File to write; default: reports/labels.html in the project.", "--output", "-o"),
     as_json: JsonOption = False,
 ) -> None:
     """Report the quality of labels as an HTML page: convergence, energies, forces, outliers, duplicates, cost.
@@ -83,7 +76,7 @@ LabelWhere = Annotated[
 def exclude(
     ids: LabelIds = None,
     where: LabelWhere = None,
-    reason: Annotated[str, typer.Option(help="Why; it is kept with your name and the time.")] = "",
+    reason: str = option("Why; it is kept with your name and the time.", default=""),
     as_json: JsonOption = False,
 ) -> None:
     """Leave labels out of future datasets; existing datasets stay, and gst label include reverts it.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from threading import Event
-from typing import Annotated
 
 import typer
 
@@ -12,6 +11,7 @@ from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.settings import Project
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import open_project, say
+from gst_jobflow.cli.option_group import flag, option
 from gst_jobflow.flows.details import detail
 from gst_jobflow.launch.progress import Progress
 from gst_jobflow.launch.queue import QueueLauncher
@@ -22,19 +22,11 @@ from gst_jobflow.store.connect import connect
 
 
 def command(
-    workers: Annotated[
-        int | None, typer.Option("--workers", "-n", min=1, help="Worker processes; default: one a core, at most four.")
-    ] = None,
-    queue: Annotated[bool, typer.Option("--queue", help="Submit jobs to SLURM instead of running them here.")] = False,
-    max_queued: Annotated[
-        int | None,
-        typer.Option("--max-queued", min=1, help="With --queue: most jobs in the queue at a time; default: 50."),
-    ] = None,
-    pack: Annotated[
-        int | None,
-        typer.Option("--pack", min=1, help="With --queue: most short jobs that share a SLURM job; default: 1."),
-    ] = None,
-    forever: Annotated[bool, typer.Option("--forever", help="With --queue: wait for new work forever.")] = False,
+    workers: int | None = option("Worker processes; default: one a core, at most four.", "--workers", "-n", min=1),
+    queue: bool = flag("Submit jobs to SLURM instead of running them here.", "--queue"),
+    max_queued: int | None = option("With --queue: most jobs in the queue at a time; default: 50.", min=1),
+    pack: int | None = option("With --queue: most short jobs that share a SLURM job; default: 1.", min=1),
+    forever: bool = flag("With --queue: wait for new work forever.", "--forever"),
 ) -> None:
     """Run the jobs on the launchpad until none is left. Ctrl-C stops; run it again to continue.
 

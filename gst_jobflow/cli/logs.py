@@ -10,6 +10,7 @@ import typer
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import JsonOption, open_project, print_json
+from gst_jobflow.cli.option_group import option
 from gst_jobflow.flows.details import detail
 from gst_jobflow.launch.logs import Log, attempts_of, logs
 from gst_jobflow.store.connect import connect
@@ -17,8 +18,8 @@ from gst_jobflow.store.connect import connect
 
 def command(
     job_id: Annotated[int, typer.Argument(metavar="ID", help="Id of the job, as gst status shows it.")],
-    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="Lines of each file.")] = 20,
-    attempt: Annotated[int | None, typer.Option(min=1, help="Number of the attempt; default: the last.")] = None,
+    lines: int = option("Lines of each file.", "--lines", "-n", default=20, min=1),
+    attempt: int | None = option("Number of the attempt; default: the last.", min=1),
     as_json: JsonOption = False,
 ) -> None:
     """Show how each attempt of a job ended, and the last lines that it printed."""

@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import typer
 
@@ -14,6 +14,7 @@ from gst_jobflow import __version__
 from gst_jobflow.base.errors import GstError
 from gst_jobflow.cli.common import complain, parse_assignments, set_global_options
 from gst_jobflow.cli.lazy import LazyGroup
+from gst_jobflow.cli.option_group import option
 
 SECTIONS = {
     "Project": {
@@ -84,17 +85,11 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _options(
-    project: Annotated[
-        Path | None,
-        typer.Option("--project", "-p", help="Project folder; else GST_PROJECT, else the nearest gst.yaml upwards."),
-    ] = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Override a setting, e.g. --set lammps.ranks=4 (repeatable)."),
-    ] = None,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
+    project: Path | None = option(
+        "Project folder; else GST_PROJECT, else the nearest gst.yaml upwards.", "--project", "-p"
+    ),
+    assignments: list[str] | None = option("Override a setting, e.g. --set lammps.ranks=4 (repeatable).", "--set"),
+    version: bool = option("Print the version.", "--version", default=False, callback=_version, is_eager=True),
 ) -> None:
     set_global_options(project=project, overrides=parse_assignments(assignments or []))
 

@@ -1,4 +1,4 @@
-"""Declare options shared by several commands once, as a dataclass."""
+"""Declare options of commands in a line each, and those shared by several commands once, as a dataclass."""
 
 from __future__ import annotations
 
@@ -7,6 +7,23 @@ from collections.abc import Callable
 from dataclasses import MISSING, fields
 from typing import Any, get_type_hints
 
+import typer
+
+
+def option(help: str, *names: str, default: Any = None, **limits: Any) -> Any:
+    """Return an option of a command: what it does, its names (else from the parameter), its default and limits."""
+    return typer.Option(default, *names, help=help, **limits)
+
+
+def flag(help: str, name: str) -> Any:
+    """Return an option that `name` turns on."""
+    return typer.Option(False, name, help=help)
+
+
+def argument(help: str, *, default: Any = None, metavar: str | None = None) -> Any:
+    """Return an argument of a command that may be left out."""
+    return typer.Argument(default, help=help, metavar=metavar)
+
 
 def with_options(group: type[Any], argument: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command the options of a dataclass; it receives them as one argument.
@@ -14,7 +31,7 @@ def with_options(group: type[Any], argument: str) -> Callable[[Callable[..., Any
     Parameters
     ----------
     group
-        A dataclass whose fields are annotated as options of typer, each with a default.
+        A dataclass whose fields are options, each with a default.
     argument
         Parameter of the command that receives the instance; `--help` lists the options at its place.
     """

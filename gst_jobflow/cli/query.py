@@ -18,7 +18,7 @@ from gst_jobflow.base.atomic import replacing
 from gst_jobflow.base.errors import InputError, check_known
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import JsonOption, disk_in_words, json_default, open_project, print_json, print_table, say
-from gst_jobflow.cli.option_group import with_options
+from gst_jobflow.cli.option_group import flag, option, with_options
 from gst_jobflow.exporting.targets import check_target
 from gst_jobflow.store import Results
 from gst_jobflow.store.query import COLUMNS, Query, field_path, frames, make_query, summarise_groups, value_at
@@ -32,28 +32,19 @@ _COUNTED = 10_000
 class QueryOptions:
     """Options of `gst query`: which documents, what of them, and where to."""
 
-    where: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--where", "-w", help="Conditions, e.g. 'composition=Ge2Sb2Te5 config_type=crystal,rss dmin>=2.4 tags~run'."
-        ),
-    ] = None
-    sort: Annotated[str | None, typer.Option(help="Field to sort by; -field for descending order.")] = None
-    limit: Annotated[
-        int | None, typer.Option(min=0, help="Largest number; 0 for all. Default: 20 in a table, else all.")
-    ] = None
-    fields: Annotated[str | None, typer.Option(help="Fields to show, separated by commas.")] = None
-    count: Annotated[bool, typer.Option("--count", help="Print only the number of documents.")] = False
-    group_by: Annotated[str | None, typer.Option(help="Count by the values of this field instead.")] = None
-    stats: Annotated[
-        bool, typer.Option("--stats", help="With --group-by: minimum, mean and maximum of the main numbers.")
-    ] = False
-    stats_of: Annotated[
-        str | None, typer.Option(help="With --group-by: the same of these fields, separated by commas.")
-    ] = None
-    form: Annotated[str | None, typer.Option("--format", "-f", help=f"One of {', '.join(FORMATS)}.")] = None
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="File, written complete or not at all.")] = None
-    force: Annotated[bool, typer.Option("--force", help="With --output: replace an existing file.")] = False
+    where: list[str] | None = option(
+        "Conditions, e.g. 'composition=Ge2Sb2Te5 config_type=crystal,rss dmin>=2.4 tags~run'.", "--where", "-w"
+    )
+    sort: str | None = option("Field to sort by; -field for descending order.")
+    limit: int | None = option("Largest number; 0 for all. Default: 20 in a table, else all.", min=0)
+    fields: str | None = option("Fields to show, separated by commas.")
+    count: bool = flag("Print only the number of documents.", "--count")
+    group_by: str | None = option("Count by the values of this field instead.")
+    stats: bool = flag("With --group-by: minimum, mean and maximum of the main numbers.", "--stats")
+    stats_of: str | None = option("With --group-by: the same of these fields, separated by commas.")
+    form: str | None = option(f"One of {', '.join(FORMATS)}.", "--format", "-f")
+    output: Path | None = option("File, written complete or not at all.", "--output", "-o")
+    force: bool = flag("With --output: replace an existing file.", "--force")
     as_json: JsonOption = False
 
     @property

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table
+from gst_jobflow.cli.option_group import flag
 from gst_jobflow.launch.recover import recover
 
 
 def command(
-    failed: Annotated[bool, typer.Option("--failed", help="Also rerun failed jobs.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
+    failed: bool = flag("Also rerun failed jobs.", "--failed"),
+    dry_run: bool = flag("Only show what would be done.", "--dry-run"),
     as_json: JsonOption = False,
 ) -> None:
     """Put lost jobs (their process died) back in the queue; running jobs are left alone.

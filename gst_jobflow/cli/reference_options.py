@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
-
-import typer
 
 from gst_jobflow.analysis.reference_frames import ReferenceSource
 from gst_jobflow.base.strict import checked
+from gst_jobflow.cli.option_group import option
 
 
 @dataclass(frozen=True)
 class ReferenceOptions:
     """Options of `ReferenceSource`."""
 
-    trajectory: Annotated[
-        list[str] | None, typer.Option("--trajectory", help="Reference: a first-principles run (repeatable).")
-    ] = None
-    dataset: Annotated[
-        list[str] | None,
-        typer.Option("--dataset", help="Reference: a dataset's frames of config type aimd (repeatable)."),
-    ] = None
-    where: Annotated[
-        list[str] | None, typer.Option("--where", "-w", help="Reference: structures as in gst query structures.")
-    ] = None
-    fingerprint: Annotated[
-        str | None, typer.Option("--fingerprint", "-f", help="Method of the reference labels, or its beginning.")
-    ] = None
-    after_ps: Annotated[float | None, typer.Option(help="Skip this time at the start of reference runs.")] = None
+    trajectory: list[str] | None = option("Reference: a first-principles run (repeatable).")
+    dataset: list[str] | None = option("Reference: a dataset's frames of config type aimd (repeatable).")
+    where: list[str] | None = option("Reference: structures as in gst query structures.", "--where", "-w")
+    fingerprint: str | None = option("Method of the reference labels, or its beginning.", "--fingerprint", "-f")
+    after_ps: float | None = option("Skip this time at the start of reference runs.")
 
     def over(self, source: ReferenceSource) -> ReferenceSource:
         """Return a source with what these options name."""

@@ -9,6 +9,7 @@ import typer
 
 from gst_jobflow.cli.common import open_project, progress_line
 from gst_jobflow.cli.figure import FormatOption, parse_formats
+from gst_jobflow.cli.option_group import flag, option
 from gst_jobflow.documents import Cycle, Potential, Study, Trajectory
 from gst_jobflow.report.catalogue.everything import draw_everything
 from gst_jobflow.report.catalogue.write import FORMATS
@@ -58,9 +59,9 @@ def trajectory(which: Which, output: Output = None) -> None:
 
 @app.command("all")
 def everything(
-    paper: Annotated[bool, typer.Option("--paper", help="Overlay the numbers of the reference paper.")] = False,
+    paper: bool = flag("Overlay the numbers of the reference paper.", "--paper"),
     formats: FormatOption = ",".join(FORMATS),
-    newest: Annotated[int, typer.Option(min=1, help="Documents drawn of each figure, the newest first.")] = 10,
+    newest: int = option("Documents drawn of each figure, the newest first.", default=10, min=1),
 ) -> None:
     """Draw all figures of the paper that the database can show, and an index of figures, pages and what is missing."""
     project = open_project()

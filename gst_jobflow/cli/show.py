@@ -11,6 +11,7 @@ import typer
 
 from gst_jobflow.base.settings import CostSettings
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table
+from gst_jobflow.cli.option_group import flag, option
 from gst_jobflow.launch.cost import CostNode, cost_of
 from gst_jobflow.store import Results
 from gst_jobflow.store.lineage import Lineage, Link, lineage
@@ -23,10 +24,8 @@ def command(
             help="Id of any document, or at least its first 6 characters, or the name of a dataset, potential or study."
         ),
     ],
-    collection: Annotated[str | None, typer.Option("--collection", "-c", help="Search only this collection.")] = None,
-    with_cost: Annotated[
-        bool, typer.Option("--cost", help="Show core hours and energy, with everything that it rests on.")
-    ] = False,
+    collection: str | None = option("Search only this collection.", "--collection", "-c"),
+    with_cost: bool = flag("Show core hours and energy, with everything that it rests on.", "--cost"),
     as_json: JsonOption = False,
 ) -> None:
     """Show what a document was made from and what was made from it, with attempts, files and cost.

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.console import Console
 
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table
+from gst_jobflow.cli.option_group import option
 from gst_jobflow.hyperopt.rows import searches
 from gst_jobflow.launch.status import next_steps, status
 from gst_jobflow.store.connect import connect
@@ -20,7 +21,7 @@ _WATCH_S = 10.0
 
 def command(
     as_json: JsonOption = False,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Repeat every ten seconds until Ctrl-C.")] = False,
+    watch: bool = option("Repeat every ten seconds until Ctrl-C.", "--watch", "-w", default=False),
 ) -> None:
     """Show running, waiting and failed jobs, and what to do about failures. Exits 1 if a job failed."""
     database = connect(open_project())

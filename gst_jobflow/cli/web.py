@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import socket
-from typing import Annotated
 
 import typer
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.settings import Project
 from gst_jobflow.cli.common import open_project, say
+from gst_jobflow.cli.option_group import option
 from gst_jobflow.store.address import connection
 from gst_jobflow.store.users import add_user, reads_only, uri_path
 
@@ -19,19 +19,16 @@ _LOOPBACK = "127.0.0.1"
 
 
 def command(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = _PORT,
-    account: Annotated[str, typer.Option(help="Account that reads the database; 'web' is made if needed.")] = _ACCOUNT,
-    listen: Annotated[
-        str,
-        typer.Option(
-            help="Address to listen on. Another one than loopback shows the project, without a password and "
-            "unencrypted, to everybody who reaches this host; it needs --name."
-        ),
-    ] = _LOOPBACK,
-    name: Annotated[
-        list[str] | None,
-        typer.Option(help="Name or address by which browsers call this host, besides localhost (repeatable)."),
-    ] = None,
+    port: int = option("Port to listen on; 0 takes a free one.", default=_PORT, min=0, max=65535),
+    account: str = option("Account that reads the database; 'web' is made if needed.", default=_ACCOUNT),
+    listen: str = option(
+        "Address to listen on. Another one than loopback shows the project, without a password and "
+        "unencrypted, to everybody who reaches this host; it needs --name.",
+        default=_LOOPBACK,
+    ),
+    name: list[str] | None = option(
+        "Name or address by which browsers call this host, besides localhost (repeatable)."
+    ),
 ) -> None:
     """Show the project in a browser, live and read-only: jobs, data, potentials, cycles, studies.
 

@@ -20,10 +20,7 @@ from gst_jobflow.store import Results
 def split_dataset(results: Results, dataset_id: str, spec: SplitSpec, *, name: str | None = None) -> CreatedDataset:
     """Split the same labels anew, by drawing groups.
 
-    Raises
-    ------
-    DataError
-        The dataset does not exist, or one side would be empty.
+    Raises DataError if the dataset does not exist, or one side would be empty.
     """
     dataset, members = _read(results, dataset_id)
     members = members.with_test(draw_split(members, spec))
@@ -36,10 +33,7 @@ def split_by_query(
 ) -> CreatedDataset:
     """Test the members that meet conditions, and the rest of their groups.
 
-    Raises
-    ------
-    InputError
-        A condition cannot be read, or one side would be empty.
+    Raises InputError if a condition cannot be read, or one side would be empty.
     """
     dataset, members = _read(results, dataset_id)
     chosen = matching(results.database, members, test_where)
@@ -53,10 +47,7 @@ def split_in_folds(
 ) -> list[CreatedDataset]:
     """Make a dataset for each fold; every group is tested in one of them.
 
-    Raises
-    ------
-    InputError
-        There are fewer groups than folds.
+    Raises InputError if there are fewer groups than folds.
     """
     dataset, members = _read(results, dataset_id)
     made = []
@@ -72,12 +63,7 @@ def reweight(
 ) -> CreatedDataset:
     """Change the weights of config types; those not named stay.
 
-    Raises
-    ------
-    InputError
-        A weight is not a positive number.
-    DataError
-        No member has the config_type.
+    Raises InputError if a weight is not a positive number, and DataError if no member has the config_type.
     """
     dataset, members = _read(results, dataset_id)
     try:
@@ -99,19 +85,8 @@ def fraction_datasets(
 ) -> list[CreatedDataset]:
     """Make datasets with nested shares of the training structures of some config types, for ablations.
 
-    Test set, weights and reference energies stay, so potentials differ only by their training structures.
-
-    Parameters
-    ----------
-    keep
-        Shares from 0 to 1, one dataset each.
-    kinds
-        Config types to thin.
-
-    Raises
-    ------
-    InputError
-        They cannot be; see `check_fractions`.
+    Test set, weights and reference energies stay, so potentials differ only by their training structures. `keep` has
+    shares from 0 to 1, one dataset each, and `kinds` the config types to thin. Raises as `check_fractions`.
     """
     check_fractions(results, dataset_id, keep, kinds, seed)
     dataset, members = _read(results, dataset_id)
@@ -129,11 +104,8 @@ def check_fractions(
 ) -> None:
     """Refuse shares that `fraction_datasets` cannot make; nothing is stored.
 
-    Raises
-    ------
-    InputError
-        A share is not between 0 and 1, no training structure has such a config type, or the training set would be
-        empty.
+    Raises InputError if a share is not between 0 and 1, no training structure has such a config type, or the training
+    set would be empty.
     """
     _, members = _read(results, dataset_id)
     trained = members.counts_by_config_type()["train"]

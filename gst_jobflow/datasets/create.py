@@ -45,14 +45,8 @@ def create_dataset(
 ) -> CreatedDataset:
     """Select labels, split them, pin reference energies and store the dataset.
 
-    Repeating it with the same labels gives the same id and changes nothing.
-
-    Parameters
-    ----------
-    fingerprint, where, structure_ids
-        See `select_labels`; an empty `where` takes all structures.
-    progress
-        See `near_duplicates`.
+    Repeating it with the same labels gives the same id and changes nothing. See `select_labels` for `fingerprint`,
+    `where` (an empty one takes all structures) and `structure_ids`, and `near_duplicates` for `progress`.
 
     Raises
     ------
@@ -151,13 +145,7 @@ def _split(
 
 
 def _with_given_test(members: Members, test: Members) -> Members:
-    """Return the members in train, and `test` as test set.
-
-    Raises
-    ------
-    DataError
-        A member is of a group that is tested.
-    """
+    """Return the members in train, and `test` as test set; refuse members of a group that is tested."""
     train = members.take(~np.isin(members.label_ids, test.label_ids))
     if not len(train) or not len(test):
         raise DataError(

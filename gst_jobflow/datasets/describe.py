@@ -13,18 +13,11 @@ from gst_jobflow.store import Results
 
 
 def describe_dataset(results: Results, dataset: Dataset) -> dict[str, Any]:
-    """Count and measure the members of a dataset by config_type and composition.
+    """Count and measure the members of a dataset by config_type and composition; raises as `load_members`.
 
-    Returns
-    -------
-    dict
-        `groups` (number of groups of each side), `config_types` (a row each: config_type, train, test, atoms, weight,
-        and smallest, mean and largest energy_per_atom_eV and max_force_eV_A) and `compositions` (formula, train, test).
-
-    Raises
-    ------
-    DataError
-        The member file is missing or damaged.
+    Return `groups` (number of groups of each side), `config_types` (a row each: config_type, train, test, atoms,
+    weight, and smallest, mean and largest energy_per_atom_eV and max_force_eV_A) and `compositions` (formula, train,
+    test).
     """
     members = load_members(results, dataset)
     sides = {"train": ~members.test, "test": members.test}

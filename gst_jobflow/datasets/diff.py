@@ -18,17 +18,10 @@ ONLY_FIRST, ONLY_SECOND, MOVED, BOTH = "only in the first", "only in the second"
 class Difference:
     """How two datasets differ.
 
-    Attributes
-    ----------
-    members
-        Number of members by config_type: of `ONLY_FIRST`, `ONLY_SECOND`, `MOVED` (from train to test or back) and
-        `BOTH` (on the same side of both).
-    moved
-        Number of moved members by "train to test" and "test to train".
-    weights, reference_energies_eV
-        {config_type or element: (first, second)} that differ; None for a missing one.
-    fields
-        {field: (first, second)} of name, method and settings that differ.
+    `members` holds numbers by config_type: of `ONLY_FIRST`, `ONLY_SECOND`, `MOVED` (from train to test or back) and
+    `BOTH` (on the same side of both). `moved` counts "train to test" and "test to train". `weights` and
+    `reference_energies_eV` are {config_type or element: (first, second)} that differ; None for a missing one. `fields`
+    are {field: (first, second)} of name, method and settings that differ.
     """
 
     first: str
@@ -76,10 +69,7 @@ def member_changes(
 ) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
     """Stream (difference, member of the first, member of the second) in the order of label ids; {} if absent.
 
-    Raises
-    ------
-    DataError
-        A member file is missing or damaged.
+    Raises as `read_members`.
     """
     left, right = read_members(artifacts, first), read_members(artifacts, second)
     before, after = next(left, None), next(right, None)

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from matscipy.neighbours import neighbour_list
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.datasets.table import Members, texts_of
@@ -45,25 +44,16 @@ def near_duplicates(
     """Find the members that are near a kept member of a lower label id.
 
     Two structures are near-duplicates when they have the same numbers of atoms of each element and their atoms can be
-    paired, element by element, so that the sorted distances of both to their 12 nearest neighbours of each element
-    (up to 6 Å) differ nowhere by more than the tolerance. Moves of up to half the tolerance are always found, whatever
-    the order, origin and orientation of the atoms. The relation does not chain: frames of a slow trajectory that are
+    paired, element by element, so that the sorted distances of both to their 12 nearest neighbours of each element (up
+    to 6 Å) differ nowhere by more than the tolerance. Moves of up to half the tolerance are always found, whatever the
+    order, origin and orientation of the atoms. The relation does not chain: frames of a slow trajectory that are
     further apart than the tolerance stay.
 
     A k-d tree of mean distances keeps the time linear in the members of a composition, at a few milliseconds for a
     hundred atoms; above 0.05 Å it takes longer, because mean distances no longer separate the frames of a liquid.
 
-    Parameters
-    ----------
-    tolerance_A
-        Å; 0.01 finds structures that were rounded in files, 0.1 a crystal at a few kelvin.
-    progress
-        Called with the numbers of members read and to read.
-
-    Raises
-    ------
-    InputError
-        The tolerance is not between 0 and 1 Å.
+    A tolerance of 0.01 Å finds structures that were rounded in files, 0.1 Å a crystal at a few kelvin; InputError is
+    raised if it is not between 0 and 1 Å. `progress` is called with the numbers of members read and to read.
     """
     if not 0 < tolerance_A <= 1:
         raise InputError(f"tolerance {tolerance_A:g} Å", "choose one above 0 and up to 1 Å, e.g. 0.01")
@@ -150,6 +140,8 @@ def environments(atoms: Atoms) -> dict[int, np.ndarray]:
     Each has the shape (n_atoms of the element, n_elements, `NEIGHBOURS`). Periodic images count; missing neighbours
     and those beyond `REACH_A` are at `REACH_A`. Moving every atom by at most d changes no number by more than 2 d.
     """
+    from matscipy.neighbours import neighbour_list
+
     elements, kinds = np.unique(atoms.numbers, return_inverse=True)
     centre, other, distance_A = neighbour_list("ijd", atoms, REACH_A)
     # sorted by atom, element of the neighbour, distance

@@ -19,22 +19,8 @@ _BATCH = 1000
 def exclude_labels(results: Results, ids: Sequence[str], reason: str, by: str) -> Counter[str]:
     """Exclude converged labels; datasets that hold them stay as they are.
 
-    Parameters
-    ----------
-    ids
-        Of labels.
-    by
-        Who did it.
-
-    Returns
-    -------
-    collections.Counter
-        Labels by what became of them: `excluded`, `were excluded`, and the states of those that never enter a dataset.
-
-    Raises
-    ------
-    InputError
-        There is no such label, or no reason.
+    Return the labels by what became of them: `excluded`, `were excluded`, and the states of those that never enter a
+    dataset. Raises InputError if there is no such label, or no reason.
     """
     if not reason.strip():
         raise InputError("no reason is given", 'say why, for example --reason "wrong smearing"')
@@ -50,10 +36,7 @@ def exclude_labels(results: Results, ids: Sequence[str], reason: str, by: str) -
 def include_labels(results: Results, ids: Sequence[str]) -> Counter[str]:
     """Take excluded labels back in; return the numbers of labels that are now `converged` or were not excluded.
 
-    Raises
-    ------
-    InputError
-        There is no such label.
+    Raises InputError if there is no such label.
     """
     before = _states(results.database, ids)
     for part in batches(ids, _BATCH):

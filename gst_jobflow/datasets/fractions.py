@@ -13,19 +13,8 @@ from gst_jobflow.datasets.table import Members
 def thin(members: Members, kinds: Iterable[str], keep: float, seed: int) -> tuple[Members, int]:
     """Keep a share of the training members of some config types, and all others.
 
-    With the same seed, a smaller share is part of every larger one.
-
-    Parameters
-    ----------
-    kinds
-        Config types.
-    keep
-        Share from 0 to 1; round(keep · n) of n members stay.
-
-    Returns
-    -------
-    tuple
-        The members that stay, and the number of those left out.
+    With the same seed, a smaller share is part of every larger one. Of n members, round(keep · n) stay. Return the
+    members that stay, and the number of those left out.
     """
     concerned = np.flatnonzero(members.config_types.isin(kinds) & ~members.test)
     order = np.argsort(ranks(members.label_ids[concerned], seed, "fraction"), kind="stable")

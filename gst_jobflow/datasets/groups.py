@@ -12,23 +12,12 @@ _BATCH = 1000
 
 
 def group_names(database: Database | None, structure_ids: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Name the family of each structure.
+    """Name the family of each structure; ids, groups and names are bytes of the shape (n,).
 
     A structure's `group` is its own id, the trajectory that it is a frame of, or its parent. Chains belong together (a
-    structure made from one made from a third), even if links are not among the structures.
-
-    Parameters
-    ----------
-    database
-        Where missing links are looked up; None: nowhere.
-    structure_ids, groups
-        Shape (n,), bytes.
-
-    Returns
-    -------
-    numpy.ndarray
-        The end of each chain, shape (n,). It does not depend on the other structures, so a dataset and its parent use
-        the same name.
+    structure made from one made from a third), even if links are not among the structures: missing ones are looked up
+    in the database, if there is one. The name is the end of the chain. It does not depend on the other structures, so a
+    dataset and its parent use the same name.
     """
     others = groups != structure_ids
     if not others.any():

@@ -18,10 +18,7 @@ from gst_jobflow.store.context import job_results
 class DatasetMaker(Maker):
     """Make a dataset of the converged labels of structures; see `DatasetSpec` for the fields.
 
-    Attributes
-    ----------
-    reference_energies_eV
-        Energy of each element that the fit subtracts; None: least squares over the training labels.
+    Reference energies that are None are least squares over the training labels.
 
     Examples
     --------
@@ -53,22 +50,10 @@ class DatasetMaker(Maker):
 
     @job
     def make(self, structure_ids: list[list[str]], fingerprint: str, where: list[str] | None = None) -> dict[str, Any]:
-        """Select labels, split and store them.
+        """Select labels of a method on lists of structures, split and store them.
 
-        Parameters
-        ----------
-        structure_ids
-            Lists of structure ids, as labelling jobs return them.
-        fingerprint
-            Method of the labels.
-        where
-            Conditions for more structures, see `select_labels`; a job that names many structures one by one would be a
-            large document.
-
-        Returns
-        -------
-        dict
-            `dataset_id`, `counts`, `without_label`.
+        `where` has conditions for more structures, see `select_labels`; a job that names many structures one by one
+        would be a large document. Returns `dataset_id`, `counts`, `without_label`.
         """
         ids = [id for part in structure_ids for id in part]
         made = create_dataset(

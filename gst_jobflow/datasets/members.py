@@ -28,13 +28,7 @@ _ROWS = 10_000
 
 
 def write_members(artifacts: ArtifactStore, members: Members) -> tuple[ArtifactRef, str]:
-    """Store the member file.
-
-    Returns
-    -------
-    tuple
-        The file, and a hash of labels, config types and sides.
-    """
+    """Store the member file; return it, and a hash of labels, config types and sides."""
     # one digest a column does not depend on the number of rows written at a time
     digests = [hashlib.sha256() for _ in range(3)]
     with tempfile.TemporaryDirectory() as folder:
@@ -85,12 +79,8 @@ def _quoted(words: list[str]) -> list[str]:
 def read_members(artifacts: ArtifactStore, dataset: Dataset) -> Iterator[dict[str, Any]]:
     """Stream the members of a dataset: label_id, structure_id, config_type, split.
 
-    All but the oldest files also hold group, formula, n_atoms, energy_per_atom_eV and max_force_eV_A.
-
-    Raises
-    ------
-    DataError
-        The file is missing, damaged or not in the order of the label ids.
+    All but the oldest files also hold group, formula, n_atoms, energy_per_atom_eV and max_force_eV_A. Raises DataError
+    if the file is missing, damaged or not in the order of the label ids.
     """
     last, number = "", 0
     path = artifacts.path(dataset.members)
@@ -113,10 +103,7 @@ def read_members(artifacts: ArtifactStore, dataset: Dataset) -> Iterator[dict[st
 def load_members(results: Results, dataset: Dataset) -> Members:
     """Return all members of a dataset as columns; what an old file lacks is read from the database.
 
-    Raises
-    ------
-    DataError
-        As `read_members`, or a member is no longer in the database.
+    Raises as `read_members`, and DataError if a member is no longer in the database.
     """
     rows = read_members(results.artifacts, dataset)
     parts, old = [], False

@@ -23,18 +23,10 @@ _STRUCTURE_FIELDS = ("numbers", "positions", "cell_A", "pbc", "atoms_artifact", 
 
 @dataclass(frozen=True)
 class LabelledStructure:
-    """A structure with its reference energy and forces.
+    """A structure with its reference energy of the cell, eV, and forces (n_atoms, 3), eV/Å.
 
-    Attributes
-    ----------
-    energy_eV
-        Total energy of the cell, eV.
-    forces_eV_A
-        Shape (n_atoms, 3), eV/Å.
-    label_id
-        Id of the label; it is the name of the row and finds the way back from a prediction.
-    weight
-        Factor on the row's share of the loss, for energy and forces; pacemaker normalises the sum.
+    `label_id` is the name of the row and finds the way back from a prediction. `weight` is a factor on the row's share
+    of the loss, for energy and forces; pacemaker normalises the sum.
     """
 
     atoms: Atoms
@@ -49,14 +41,9 @@ class LabelledStructure:
 class MemberRow:
     """A member of a dataset.
 
-    Attributes
-    ----------
-    numbers, positions_A, cell_A, pbc
-        The structure; shapes (N,), (N, 3), (3, 3), (3,).
-    energy_eV, forces_eV_A, stress_eV_A3
-        The label: total energy, shape (N, 3), and Voigt xx, yy, zz, yz, xz, xy (positive is tension) or None.
-    source
-        What made the structure.
+    Shapes are `numbers` (N,), `positions_A` (N, 3), `cell_A` (3, 3), `pbc` (3,), `forces_eV_A` (N, 3); the energy is
+    that of the cell. The stress is Voigt xx, yy, zz, yz, xz, xy (positive is tension) or None. `source` says what made
+    the structure.
     """
 
     label_id: str
@@ -100,14 +87,9 @@ def stream_rows(
 ) -> Iterator[MemberRow]:
     """Stream the members of a dataset, or of one split, in the order of the label ids and in constant memory.
 
-    Documents are read without their models: a hundred thousand take seconds.
-
-    Parameters
-    ----------
-    progress
-        Called with how many are done.
-    most
-        Only so many at even distances. Label ids are hashes, so this is a uniform draw, and the same each time.
+    Documents are read without their models: a hundred thousand take seconds. `progress` is called with how many are
+    done. At `most` so many are taken at even distances; label ids are hashes, so this is a uniform draw, and the same
+    each time.
 
     Raises
     ------

@@ -20,11 +20,7 @@ def least_squares(members: Members) -> dict[str, float]:
     A dataset pins the result for every fit, upfit and ablation, so their potentials compare. pacemaker's own `auto`
     solves the same equations for each training set and then shifts by its sparsest structure, which moves the zero of
     energy. If all members have the same formula, the solution of smallest norm is returned, which serves a fit as well.
-
-    Raises
-    ------
-    DataError
-        There are no members.
+    Raises DataError if there are no members.
     """
     if not len(members):
         raise DataError("no labels to take reference energies from", "label at least one structure")
@@ -47,10 +43,7 @@ def least_squares(members: Members) -> dict[str, float]:
 def isolated_atom_energies(database: Database, fingerprint: str, elements: list[str]) -> dict[str, float]:
     """Return the energies (eV) of the isolated atoms labelled by the method.
 
-    Raises
-    ------
-    DataError
-        An element has no such label, or several that differ by more than 1 meV.
+    Raises DataError if an element has no such label, or several that differ by more than 1 meV.
     """
     where = {"fingerprint": fingerprint, "state": "converged", "config_type": "isolated_atom", "n_atoms": 1}
     found: dict[str, list[float]] = {}

@@ -29,14 +29,9 @@ _FIELDS = ("structure_id", "config_type", "formula", "n_atoms", "energy_eV", "ma
 
 @dataclass(frozen=True)
 class SelectedLabels:
-    """The selected members, all in train.
+    """The selected members, all in train, of `n_structures` that matched or were named.
 
-    Attributes
-    ----------
-    n_structures
-        Structures that matched or were named.
-    left_out
-        Numbers of structures or labels that were left out, by reason.
+    `left_out` counts structures or labels that were left out, by reason.
     """
 
     members: Members

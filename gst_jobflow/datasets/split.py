@@ -51,21 +51,9 @@ class _Groups:
 def draw_split(members: Members, spec: SplitSpec, parent: Members | None = None) -> np.ndarray:
     """Draw the test set: a share of the groups of each config_type, at least one if there are two.
 
-    Parameters
-    ----------
-    parent
-        Members of the dataset that the potential was fitted to before. Its groups keep their side, so that a continued
-        fit has not seen its test set; the others are drawn.
-
-    Returns
-    -------
-    numpy.ndarray
-        Mask of the test set, shape (n,).
-
-    Raises
-    ------
-    DataError
-        One side is empty.
+    `parent` has the members of the dataset that the potential was fitted to before. Its groups keep their side, so that
+    a continued fit has not seen its test set; the others are drawn. Return the mask of the test set, shape (n,). Raises
+    DataError if one side is empty.
     """
     groups = _Groups(members, spec.seed)
     trained, tested = _sides_before(members, groups, parent)
@@ -102,15 +90,8 @@ def _sides_before(members: Members, groups: _Groups, parent: Members | None) -> 
 def given_split(members: Members, chosen: np.ndarray) -> tuple[np.ndarray, int]:
     """Test the chosen members, and the rest of their groups.
 
-    Returns
-    -------
-    tuple
-        Mask of the test set, shape (n,), and how many joined by their group only.
-
-    Raises
-    ------
-    InputError
-        One side is empty.
+    Return the mask of the test set, shape (n,), and how many joined by their group only. Raises InputError if one side
+    is empty.
     """
     mask = np.isin(members.groups, members.groups[chosen])
     if not mask.any():
@@ -125,10 +106,7 @@ def given_split(members: Members, chosen: np.ndarray) -> tuple[np.ndarray, int]:
 def folds(members: Members, n_folds: int, seed: int) -> list[np.ndarray]:
     """Return the test masks of a k-fold split: each group is tested once, each config_type dealt out evenly.
 
-    Raises
-    ------
-    InputError
-        Fewer than two folds, or fewer groups than folds.
+    Raises InputError for fewer than two folds, or fewer groups than folds.
     """
     groups = _Groups(members, seed)
     if n_folds < 2 or len(groups) < n_folds:

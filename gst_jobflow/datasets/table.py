@@ -58,18 +58,8 @@ class CategoricalColumn:
 class Members:
     """Labels and what a dataset needs of them, one row each, in the order of the label ids; columns of shape (n,).
 
-    Attributes
-    ----------
-    label_ids, structure_ids, groups
-        As bytes. A split keeps each group on one side.
-    config_types, formulas
-        Formulas are reduced.
-    energies_eV
-        Energy per atom, eV.
-    max_forces_eV_A
-        Largest force on an atom, eV/Å; NaN if unknown.
-    test
-        Whether the member is in the test set.
+    Ids and groups are bytes; a split keeps each group on one side. Formulas are reduced. `energies_eV` are per atom.
+    `max_forces_eV_A` are the largest on an atom; NaN if unknown. `test` marks the members of the test set.
     """
 
     label_ids: np.ndarray

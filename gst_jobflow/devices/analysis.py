@@ -28,12 +28,7 @@ def analyse(
 ) -> dict[str, Any]:
     """Return fields of the trajectory document: `analysis`, and `crystalline_fraction` of the final state.
 
-    Parameters
-    ----------
-    mobile
-        First and last id of the mobile atoms, counted from 1.
-    anion
-        Element of the close-packed sublattice.
+    `mobile` are first and last id of the mobile atoms, from 1; `anion` is the element of the close-packed sublattice.
     """
     group, timestep_ps = np.arange(mobile[0] - 1, mobile[1]), protocol.timestep_fs * 1e-3
     found: dict[str, Any] = {"temperature_profile": _temperatures(result.profiles, timestep_ps, hooks.times)}
@@ -54,12 +49,9 @@ def analyse(
 def heating(profiles: Sequence[ProfileFrame], protocol: Protocol) -> dict[str, Any]:
     """Return the hottest slice of a pulse, and the temperature along z at its end.
 
-    Returns
-    -------
-    dict
-        `peak_K`, `peak_z_A`, `peak_time_ps`; `bottom_K`, `top_K` (means of the lowest and the highest fifth of the
-        mobile crystal) and `gradient_K_per_nm` (least squares over all slices, weighted by their atoms); empty if no
-        profile was written during a pulse.
+    The result has `peak_K`, `peak_z_A`, `peak_time_ps`; `bottom_K`, `top_K` (means of the lowest and the highest fifth
+    of the mobile crystal) and `gradient_K_per_nm` (least squares over all slices, weighted by their atoms). It is empty
+    if no profile was written during a pulse.
     """
     spans = [
         span for stage, span in zip(protocol.stages, protocol.boundaries(), strict=True) if isinstance(stage, Pulse)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.devices.cell import DeviceSpec
 from gst_jobflow.devices.heating import Geometry, geometry_of_atoms
 from gst_jobflow.documents import Cycle, Trajectory
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import load_atoms
-
-DocumentT = TypeVar("DocumentT", Cycle, Trajectory)
 
 
 def check_state(
@@ -20,11 +16,7 @@ def check_state(
     """Check that a run can be continued; return it and its cycle.
 
     `cell` is that of the new programme and `potential_id` the potential to continue with; None: those of the run.
-
-    Raises
-    ------
-    InputError
-        The run did not finish, has no device cell, or has another cell or potential.
+    Raises InputError if the run did not finish, has no device cell, or has another cell or potential.
     """
     run = results.get(Trajectory, trajectory_id)
     if run.state != "finished" or run.final_structure_id is None:

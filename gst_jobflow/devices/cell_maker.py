@@ -104,10 +104,7 @@ def make_cell(
 def check_potential(spec: DeviceSpec, potential: Potential) -> None:
     """Refuse a potential that LAMMPS cannot run, that lacks an element, or whose cutoff is too long for the cell.
 
-    Raises
-    ------
-    InputError
-        It is one of these.
+    Raises as `check_kind`, `check_knows_elements` and `check_cutoff`.
     """
     check_kind(potential)
     check_knows_elements(potential, device_counts(spec), "choose a potential with all elements of the cell")

@@ -36,6 +36,11 @@ from gst_jobflow.store.atoms import atoms_of, load_atoms
 from gst_jobflow.store.context import continuation, job_results
 from gst_jobflow.store.work import declare_work
 
+# fields that an operation has from its run; the duration is the actual one, since it may have ended early
+_OF_THE_RUN = (
+    "state", "duration_ps", "added_energy_eV", "max_temperature_K", "final_temperature_K", "max_equilibrated_K",
+    "end_equilibrated_K", "max_gamma", "crystalline_fraction", "ended_by",
+)  # fmt: skip
 _SEEDS_APART = 10_000
 """Seed offset between replicas; each operation takes the next seed."""
 
@@ -44,14 +49,8 @@ _SEEDS_APART = 10_000
 class CycleMaker(Maker):
     """Make a device cell and run its operations.
 
-    Attributes
-    ----------
-    plan
-        Cell, barrier, operations, output and limits.
-    seed
-        Of velocities and thermostats; each operation takes the next seed.
-    replicas
-        Cycles on one cell with different seeds.
+    Velocities and thermostats take the `seed`, each operation the next one. `replicas` are cycles on one cell with
+    different seeds.
 
     Examples
     --------
@@ -313,21 +312,11 @@ def _came_of(trajectory: Trajectory, heated_atoms: int | None) -> dict[str, Any]
     is_pulse = heated_atoms and trajectory.added_energy_eV is not None
     added = PulseEnergy(trajectory.added_energy_eV or 0.0, heated_atoms) if is_pulse else None
     return {
-        "state": trajectory.state,
         "trajectory_id": trajectory.id,
-        # the actual one: it may have ended early
-        "duration_ps": trajectory.duration_ps,
-        "added_energy_eV": trajectory.added_energy_eV,
         "added_energy_pJ": added.pJ if added else None,
         "added_energy_eV_per_atom": added.eV_per_atom if added else None,
-        "max_temperature_K": trajectory.max_temperature_K,
-        "final_temperature_K": trajectory.final_temperature_K,
-        "max_equilibrated_K": trajectory.max_equilibrated_K,
-        "end_equilibrated_K": trajectory.end_equilibrated_K,
-        "max_gamma": trajectory.max_gamma,
-        "crystalline_fraction": trajectory.crystalline_fraction,
         "gradient_K_per_nm": heating.get("gradient_K_per_nm"),
-        "ended_by": trajectory.ended_by,
+        **{name: getattr(trajectory, name) for name in _OF_THE_RUN},
     }
 
 

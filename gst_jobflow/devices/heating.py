@@ -51,10 +51,7 @@ def geometry_of_atoms(atoms: Atoms, mobile: tuple[int, int], depth_is_thin: bool
 def geometry_of_spec(spec: DeviceSpec) -> Geometry:
     """Return the geometry of a planned cell, with its crystal layer by layer and its barrier as thick as planned.
 
-    Raises
-    ------
-    InputError
-        As `plan_device`.
+    Raises as `plan_device`.
     """
     plan = plan_device(spec)
     thin = isinstance(spec, MushroomSpec)
@@ -73,10 +70,8 @@ def geometry_of_spec(spec: DeviceSpec) -> Geometry:
 def heated(profile: Profile, geometry: Geometry) -> Heated:
     """Count the atoms that a profile heats.
 
-    Raises
-    ------
-    InputError
-        The dome reaches out of the mobile crystal, a formula is negative somewhere, or no atom is heated.
+    Raises InputError if the dome reaches out of the mobile crystal, a formula is negative somewhere, or no atom is
+    heated.
     """
     if isinstance(profile, Dome):
         _check_dome(profile, geometry)
@@ -122,12 +117,9 @@ def temperature_K(energy_eV_per_atom: float, start_K: float = 300.0) -> float:
 
 
 def check_energy(energy_eV_per_atom: float, said: str) -> None:
-    """Refuse an energy per heated atom that is out of range; `said` names it as the user did.
+    """Refuse an energy per heated atom that is not positive, or above `MOST_EV_PER_ATOM`; raises InputError.
 
-    Raises
-    ------
-    InputError
-        It is not positive, or above `MOST_EV_PER_ATOM`.
+    `said` names it as the user did.
     """
     if 0.0 < energy_eV_per_atom <= MOST_EV_PER_ATOM:
         return

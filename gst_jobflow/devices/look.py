@@ -23,12 +23,7 @@ def crystalline_now(
     """Return step and crystal-like fraction of the newest frame later than step `after`; None if there is none.
 
     `folder` is that of a running segment; `mobile` are first and last id of the atoms to count, from 1; `elements` are
-    in the order of LAMMPS types; `anion` is the close-packed one.
-
-    Raises
-    ------
-    DataError
-        The process failed.
+    in the order of LAMMPS types; `anion` is the close-packed one. Raises DataError if the process fails.
     """
     asked = {"folder": str(folder), "after": after, "mobile": list(mobile), "elements": list(elements), "anion": anion}
     command = [sys.executable, "-P", "-m", "gst_jobflow.devices.look", json.dumps(asked)]

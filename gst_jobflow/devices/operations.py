@@ -195,10 +195,7 @@ class OperationOnCell:
 def on_cell(operation: Operation, geometry: Geometry) -> OperationOnCell:
     """Work out the stages of an operation on a cell.
 
-    Raises
-    ------
-    InputError
-        The heated region does not fit the cell, or the energy per atom is out of range.
+    Raises InputError if the heated region does not fit the cell, or the energy per atom is out of range.
     """
     if not isinstance(operation, Reset):
         return OperationOnCell(operation, operation.stages())

@@ -186,19 +186,10 @@ class CyclePlan(CycleSettings):
         return CycleSettings(**{name: getattr(self, name) for name in CycleSettings.model_fields})
 
     def check_output(self, geometry: Geometry | None = None) -> None:
-        """Refuse intervals that cannot show an operation.
+        """Refuse intervals that contradict each other, or are longer than a part of an operation; raises InputError.
 
-        Parameters
-        ----------
-        geometry
-            Of the state that the programme continues; None: that of its own cell. A cooling at a rate is checked if
-            one of the two is known.
-
-        Raises
-        ------
-        InputError
-            Frames, profiles or rows are further apart than a part of an operation is long, or intervals contradict
-            each other.
+        `geometry` is that of the state that the programme continues; None: that of its own cell. A cooling at a rate is
+        checked if one of the two is known.
         """
         for number, operation in enumerate((one.operation for one in self.planned()), 1):
             output, what = self.output_of(operation.output), f"operation {number} ({operation.kind})"
@@ -251,15 +242,8 @@ def _more_energy(operation: Operation, factor: float) -> Operation:
 def load_programme(name_or_file: str, material: Material | None = None) -> CyclePlan:
     """Read a programme: of the material, a shipped one (which are for Ge-Sb-Te), or a YAML file.
 
-    Parameters
-    ----------
-    material
-        Material of cell and analyses that name none; None: Ge-Sb-Te.
-
-    Raises
-    ------
-    InputError
-        There is none, or it has an invalid key or value.
+    `material` is that of cell and analyses that name none; None: Ge-Sb-Te. Raises InputError if there is no such
+    programme, or it has an invalid key or value.
     """
     material = material or default_material()
     own = content = material.programmes.get(name_or_file)
@@ -293,18 +277,15 @@ def check_programmes(material: Material) -> None:
 def scaled(plan: CyclePlan, factor: float) -> CyclePlan:
     """Return a programme for a cell of `factor` times the edges, with the energies per heated atom of the full one.
 
-    Repeats are rounded to whole cells; barrier, electrode and domes shrink in proportion; durations stay.
-
-    Raises
-    ------
-    InputError
-        The programme has no cell, or has a formula: its lengths cannot be told from its other numbers.
+    Repeats are rounded to whole cells; barrier, electrode and domes shrink in proportion; durations stay. Raises
+    InputError if there is no cell, or a formula, whose lengths cannot be told from its other numbers.
     """
     if plan.cell is None:
         raise InputError("a programme without a cell cannot be scaled", "scale the programme that makes the cell")
     if not 0 < factor <= 10:
         raise InputError(f"--scale {factor:g}", "give a factor of the edges between 0 and 10")
-    geometry = geometry_of_spec(plan.cell) if _has_pJ(plan) else None
+    needs_geometry = any(isinstance(one.operation, Reset) and one.operation.energy_pJ for one in plan.planned())
+    geometry = geometry_of_spec(plan.cell) if needs_geometry else None
 
     def operation(one: Operation) -> Operation:
         if not isinstance(one, Reset):
@@ -338,7 +319,3 @@ def _scaled_cell(cell: DeviceSpec, factor: float) -> DeviceSpec:
     if isinstance(cell, MushroomSpec):
         values["electrode"] = {key: value * factor for key, value in values["electrode"].items()}
     return type(cell)(**values)
-
-
-def _has_pJ(plan: CyclePlan) -> bool:
-    return any(isinstance(one.operation, Reset) and one.operation.energy_pJ is not None for one in plan.planned())

@@ -31,21 +31,16 @@ class CrystallineWatch:
 
     def __call__(self, folder: Path) -> str:
         """Return why the run may end, by the newest frame of its segment; empty: it goes on."""
-        found = (
-            crystalline_now(folder, self._seen, self.mobile, self.elements, self.anion)
-            if self._is_new(folder)
-            else None
-        )
+        newest = newest_dump(folder)
+        if newest is None or step_of(newest) <= self._seen:
+            return ""
+        found = crystalline_now(folder, self._seen, self.mobile, self.elements, self.anion)
         if found is None:
             return ""
         self._seen, fraction = found
         if fraction < self.wanted:
             return ""
         return f"crystal-like fraction {fraction:.3f} at step {self._seen}, {self.wanted:g} was wanted"
-
-    def _is_new(self, folder: Path) -> bool:
-        path = newest_dump(folder)
-        return path is not None and step_of(path) > self._seen
 
 
 @dataclass(frozen=True)

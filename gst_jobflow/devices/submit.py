@@ -10,6 +10,7 @@ from jobflow import Flow
 from gst_jobflow.analysis.plan import formula_of
 from gst_jobflow.base.energy import PulseEnergy
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.resources import jobs_of
 from gst_jobflow.base.settings import Project
 from gst_jobflow.base.words import counted
 from gst_jobflow.devices.branch import check_state, geometry_of_state
@@ -23,7 +24,6 @@ from gst_jobflow.documents import Potential
 from gst_jobflow.dynamics.disk import check_disk, forecast_bytes
 from gst_jobflow.dynamics.potential_files import check_graded
 from gst_jobflow.dynamics.stages import Protocol
-from gst_jobflow.launch.workflow import jobs_of
 from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import located_runs
 
@@ -57,15 +57,10 @@ def prepare_cycle(
     potential_id: str | None,
     state: str | None = None,
 ) -> PreparedCycle:
-    """Check a cycle and make its flow.
+    """Check a cycle and make its flow; raises InputError if it cannot run.
 
-    `device` is ``cross-point`` or ``mushroom``. `state` names a state to continue from, as
-    `store.lookup.located_runs` reads it; None: a new cell. Without `potential_id`, the potential is that of the state.
-
-    Raises
-    ------
-    InputError
-        The cycle cannot run.
+    `device` is ``cross-point`` or ``mushroom``. `state` names a state to continue from, as `store.lookup.located_runs`
+    reads it; None: a new cell. Without `potential_id`, the potential is that of the state.
     """
     plan = maker.plan
     assert plan is not None  # the command gives one
@@ -77,7 +72,8 @@ def prepare_cycle(
         start = _stored_state(results, maker, plan, device, potential_id, state)
     plan.check_output(start.geometry)
     operations = [on_cell(one.operation, start.geometry) for one in plan.planned()]
-    _check_gamma(plan, start.potential)
+    if any(plan.output_of(one.operation.output).gamma_every for one in plan.planned()):
+        check_graded(start.potential, "run without gamma: --no-gamma; or use an ACE potential that was fitted here")
     if plan.analyse is not None:
         plan.analyse.crystals(results, start.formula)
     _check_disk(project, plan, operations, start.n_atoms, maker.replicas)
@@ -126,12 +122,6 @@ def _pulse_lines(operations: Sequence[OperationOnCell], n_mobile: int) -> list[s
             f"{profile_words(one.operation)}"
         )
     return [*lines, PROFILES_ARE_OURS] if lines else []
-
-
-def _check_gamma(plan: CyclePlan, potential: Potential) -> None:
-    graded = any(plan.output_of(one.operation.output).gamma_every for one in plan.planned())
-    if graded:
-        check_graded(potential, "run without gamma: --no-gamma; or use an ACE potential that was fitted here")
 
 
 def _check_disk(

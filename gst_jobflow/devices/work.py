@@ -60,10 +60,7 @@ class OperationWork:
 def runs_of_plan(plan: CyclePlan) -> list[RunWork]:
     """Return the runs of a programme with a cell: the melt-quench of the barrier, then each operation.
 
-    Raises
-    ------
-    InputError
-        The programme has no cell, or an operation does not fit it.
+    Raises InputError if the programme has no cell, or an operation does not fit it.
     """
     if plan.cell is None:
         raise InputError(f"programme '{plan.name}' has no cell", "add its cell")

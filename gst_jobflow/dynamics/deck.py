@@ -7,7 +7,7 @@ without the finished stages. A restart file holds the state before the velocity 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -48,6 +48,11 @@ STOP_REQUEST = "stop.request"
 PairStyle = Literal["recursive", "product", "extrapolation"]
 
 
+def pair_style_of(lines: Sequence[str]) -> str:
+    """Return the words of the ``pair_style`` line; empty if there is none."""
+    return next((" ".join(line.split()[1:]) for line in lines if line.split()[:1] == ["pair_style"]), "")
+
+
 class PotentialFiles(StrictModel):
     """A potential on disk, `elements` in the order of LAMMPS atom types.
 
@@ -64,14 +69,14 @@ class PotentialFiles(StrictModel):
 
     @model_validator(mode="after")
     def _can_run(self) -> PotentialFiles:
-        if not self.yace and not any(line.split()[:1] == ["pair_style"] for line in self.lines):
+        if not self.yace and not self.style:
             raise ValueError("a potential needs a .yace, or lines with a pair_style")
         return self
 
     @property
     def style(self) -> str:
         """Words of the ``pair_style`` of a plugin's lines; empty for ACE."""
-        return next((line.split(maxsplit=1)[1] for line in self.lines if line.split()[:1] == ["pair_style"]), "")
+        return pair_style_of(self.lines)
 
 
 class Group(StrictModel):
@@ -279,10 +284,7 @@ def _start(spec: DeckSpec) -> list[str]:
 def pair_lines(potential: PotentialFiles, style: PairStyle, options: str = "") -> list[str]:
     """Return ``pair_style``, with further `options`, and ``pair_coeff`` of a potential.
 
-    Raises
-    ------
-    InputError
-        The potential lacks the files of the extrapolation grade.
+    Raises InputError if the potential lacks the files of the extrapolation grade.
     """
     if potential.lines and style != "extrapolation":
         return list(potential.lines)
@@ -341,11 +343,6 @@ def _groups(spec: DeckSpec) -> list[str]:
     return lines
 
 
-def _moving(spec: DeckSpec) -> str:
-    """Return the name of the group of all atoms that are not frozen."""
-    return MOVING if _has_frozen(spec) else "all"
-
-
 def _has_frozen(spec: DeckSpec) -> bool:
     return any(group.frozen for group in spec.groups.values())
 
@@ -373,7 +370,7 @@ def _thermo(spec: DeckSpec) -> list[str]:
         lines += [
             _grade(every),
             # frozen atoms did not get to their places by dynamics
-            f"compute gst_max_gamma {_moving(spec)} reduce max f_gst_gamma",
+            f"compute gst_max_gamma {MOVING if _has_frozen(spec) else 'all'} reduce max f_gst_gamma",
             # between two evaluations the fix repeats its last values
             f"variable s_gamma equal c_gst_max_gamma*(step%{every}==0)",
         ]
@@ -429,7 +426,10 @@ def _stage(spec: DeckSpec, stage: Stage, index: int, span: tuple[int, int]) -> l
     head = [*pulse.kick_variables(stage.group, _removed_dof(spec)), f"variable s_stage equal {index}"]
     if isinstance(stage, Relax):
         return [*head, *_relax(spec, stage, first)]
-    body = _kicked(spec, stage, index, first) if isinstance(stage, Pulse | Cool) else _run_to(spec, last, span)
+    if isinstance(stage, Pulse | Cool):
+        body = _kicked(spec, stage, index, first)
+    else:
+        body = [f"run {last} upto start {first} stop {last} post no", _stop_before(spec, last)]
     fixes = _integrator(spec, stage, index)
     outputs, closing = _outputs(spec, stage, index)
     unfix = [f"unfix {line.split()[1]}" for line in fixes]
@@ -482,10 +482,13 @@ def _outputs(spec: DeckSpec, stage: Stage, index: int) -> tuple[list[str], list[
         ]
         closing += ["unfix gst_profile", "uncompute gst_bins"]
     if out.dump_every:
-        lines += _dump(out, index)
+        lines += [
+            f"dump gst_dump all custom {out.dump_every} {dump_file(index)} {_columns(out)}",
+            f"dump_modify gst_dump {_form(out)}",
+        ]
         closing.append("undump gst_dump")
-    halts, halt_ids = _halts(spec)
-    closing += [f"unfix {name}" for name in halt_ids]
+    halts = _halts(spec)
+    closing += [f"unfix {line.split()[1]}" for line in halts]
     if out.restart_every:
         lines.append(f"restart {out.restart_every} {' '.join(RESTART_GENERATIONS)}")
         closing.append("restart 0")
@@ -523,13 +526,6 @@ def _form(out: Output) -> str:
     return f"pad 12 sort id format float %.{out.dump_digits}f"
 
 
-def _dump(out: Output, index: int) -> list[str]:
-    return [
-        f"dump gst_dump all custom {out.dump_every} {dump_file(index)} {_columns(out)}",
-        f"dump_modify gst_dump {_form(out)}",
-    ]
-
-
 def _last_frame(spec: DeckSpec, stage: Stage, index: int) -> list[str]:
     """Return the commands that write a frame at the end of a stage, with the gamma of this step."""
     out = spec.output
@@ -541,28 +537,21 @@ def _last_frame(spec: DeckSpec, stage: Stage, index: int) -> list[str]:
     return [_grade(1), "run 0 post no", write, _grade(out.gamma_every)]
 
 
-def _halts(spec: DeckSpec) -> tuple[list[str], list[str]]:
-    lines, names, limits = [], [], spec.limits
+def _halts(spec: DeckSpec) -> list[str]:
+    lines, limits = [], spec.limits
     if limits.max_temperature_K is not None:
         lines.append(
             f"fix {BLOW_UP_HALT_ID} all halt 20 v_temp_grp > {limits.max_temperature_K:.12g} error hard message yes"
         )
-        names.append(BLOW_UP_HALT_ID)
     if limits.halt_gamma is not None:
         lines.append(
             f"fix {GAMMA_HALT_ID} all halt {spec.output.gamma_every} v_s_gamma > {limits.halt_gamma:.12g} "
             "error hard message yes"
         )
-        names.append(GAMMA_HALT_ID)
     if spec.output.restart_every:
         # rank 0 checks for all: fix halt broadcasts the result
         lines.append(f"fix gst_stop all halt {spec.output.restart_every} v_s_stop > 0 error soft message no")
-        names.append("gst_stop")
-    return lines, names
-
-
-def _run_to(spec: DeckSpec, last: int, span: tuple[int, int]) -> list[str]:
-    return [f"run {last} upto start {span[0]} stop {span[1]} post no", _stop_before(spec, last)]
+    return lines
 
 
 def _stop_before(spec: DeckSpec, step: int | str) -> str:

@@ -47,13 +47,7 @@ def forecast_bytes(
 
 
 def check_disk(directory: Path, needed_bytes: float, what: str) -> None:
-    """Refuse a run that would fill the disk.
-
-    Raises
-    ------
-    InputError
-        The disk of `directory` has less than `needed_bytes` free.
-    """
+    """Refuse a run that needs more bytes than the disk of `directory` has free; raises InputError."""
     free = shutil.disk_usage(directory).free
     if free < needed_bytes:
         raise InputError(

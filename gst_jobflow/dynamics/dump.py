@@ -28,18 +28,8 @@ _MOST_BYTES = 1 << 24
 class DumpFrame:
     """One frame of a dump, sorted by atom id.
 
-    Attributes
-    ----------
-    cell
-        Shape (3, 3), rows are the cell vectors in Å.
-    origin
-        Shape (3,), the lower corner of the box in Å.
-    ids, types
-        Shape (n,).
-    positions
-        Shape (n, 3) in Å, as in the dump.
-    extra
-        Other columns by name, shape (n,).
+    Rows of `cell` (3, 3) are the cell vectors in Å, `origin` (3,) is the lower corner of the box. `ids` and `types`
+    have the shape (n,), `positions` (n, 3) are in Å, as in the dump. `extra` holds other columns by name, shape (n,).
     """
 
     step: int
@@ -65,15 +55,7 @@ class DumpFrame:
     def to_atoms(self, elements: list[str]) -> Atoms:
         """Return an ASE Atoms, with velocities and the array ``gamma`` if the dump has them.
 
-        Parameters
-        ----------
-        elements
-            In the order of the LAMMPS types.
-
-        Raises
-        ------
-        DataError
-            A type has no element.
+        `elements` are in the order of the LAMMPS types; raises DataError if a type has none.
         """
         if len(self.types) and not 1 <= self.types.min() <= self.types.max() <= len(elements):
             raise DataError(f"step {self.step} has types that are none of {', '.join(elements)}", "is it of this run?")
@@ -91,16 +73,10 @@ Damaged = Callable[[int, DataError], None]
 
 
 def iter_frames(path: Path, every: int = 1, damaged: Damaged | None = None) -> Iterator[DumpFrame]:
-    """Yield the frames of a text dump, plain or gzip, without a torn last one.
+    """Yield every n-th frame of a text dump, plain or gzip, without a torn last one.
 
-    Parameters
-    ----------
-    path
-        ``dump custom`` with at least ``id type x y z``.
-    every
-        Yield only each n-th frame.
-    damaged
-        Called for frames that cannot be read, instead of an error.
+    The dump has at least the columns ``id type x y z``. `damaged` is called for frames that cannot be read, instead of
+    an error.
 
     Raises
     ------

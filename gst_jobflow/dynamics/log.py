@@ -53,14 +53,9 @@ class LoopTime:
 class LoopParts:
     """LAMMPS' own breakdown of the time of its last loop.
 
-    Attributes
-    ----------
-    seconds
-        Mean over the ranks in s, by part: pair, neigh, comm, output, modify, other.
-    pair_imbalance
-        Longest by mean time of a rank in the pair style; 1 is even.
-    cpu_use
-        Share of the loop in which the ranks had a core; below 1 where others used it, too.
+    `seconds` is the mean over the ranks in s, by part: pair, neigh, comm, output, modify, other. `pair_imbalance` is
+    the longest by mean time of a rank in the pair style; 1 is even. `cpu_use` is the share of the loop in which the
+    ranks had a core; below 1 where others used it, too.
     """
 
     seconds: dict[str, float]

@@ -69,10 +69,7 @@ class MeltQuenchMaker(Maker):
     def make(self, potential_id: str) -> dict[str, Any]:
         """Run the melt-quench; a run that stopped before its walltime is replaced by its continuation.
 
-        Returns
-        -------
-        dict
-            `structure_id` of the quenched structure, `trajectory_id`.
+        Returns `structure_id` of the quenched structure, and `trajectory_id`.
         """
         if self.start is None:
             raise InputError("a melt-quench needs a start", "give MeltQuenchMaker(start=HardSphereSpec(...))")
@@ -120,12 +117,8 @@ def run_recorded(
 ) -> ProtocolResult:
     """Run a protocol in the job's work directory, or continue what an earlier attempt began there.
 
-    `watch` may end it early; see :func:`gst_jobflow.dynamics.protocol.run_protocol`.
-
-    Raises
-    ------
-    DataError
-        This is a continuation, and its earlier segments cannot be seen from here.
+    `watch` may end it early; see :func:`gst_jobflow.dynamics.protocol.run_protocol`. Raises DataError in a continuation
+    whose earlier segments cannot be seen from here.
     """
     settings = find_project().settings
     deadline = job_deadline(settings)

@@ -32,20 +32,9 @@ class PeakMemory:
     The kernel keeps the peak of each process (VmHWM), so a reading holds all that came before it. mpirun and srun are
     other programs and do not count. Ranks on other nodes are not seen.
 
-    Attributes
-    ----------
-    directory
-        The folder that the ranks work in, whoever started them.
-    program
-        Name of the program's file.
-    limit_B
-        End the ranks once they hold more than this together; None: no limit.
-    peaks_B
-        Peak of each process by its id.
-    over
-        Whether the limit was reached.
-    group
-        Process group to end then.
+    `directory` is the folder that the ranks work in, whoever started them, and `program` the name of the program's
+    file. `peaks_B` holds the peak of each process by its id. Once the ranks hold more than `limit_B` together, `over`
+    is set and the process `group` is ended.
     """
 
     directory: Path
@@ -108,11 +97,8 @@ class PeakMemory:
         return (int(found[1]), int(found[2]) * 1024) if found else None
 
     def _is_program(self, root: Path) -> bool:
-        return self.program in ((root / "exe").readlink().name, Path(_first_word(root)).name)
-
-
-def _first_word(root: Path) -> str:
-    return (root / "cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")
+        first_word = (root / "cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")
+        return self.program in ((root / "exe").readlink().name, Path(first_word).name)
 
 
 def kills_for_memory() -> int:

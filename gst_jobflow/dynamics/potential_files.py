@@ -33,10 +33,7 @@ class PluginKind(Protocol):
 def plugin_kind(kind: str) -> PluginKind:
     """Return the plugin that a kind of potentials is of.
 
-    Raises
-    ------
-    MissingProgramError
-        It is not installed, or cannot be imported.
+    Raises MissingProgramError if it is not installed or cannot be imported.
     """
     if kind not in offered(GROUP):
         raise MissingProgramError(
@@ -47,14 +44,9 @@ def plugin_kind(kind: str) -> PluginKind:
 
 
 def check_kind(potential: Potential) -> None:
-    """Refuse a potential of a kind that LAMMPS cannot run here.
+    """Refuse a potential that LAMMPS cannot run here.
 
-    Raises
-    ------
-    InputError
-        It is GRACE/FS.
-    MissingProgramError
-        It is of a plugin that is not installed.
+    Raises InputError for GRACE/FS, and MissingProgramError for a plugin that is not installed.
     """
     if potential.kind not in OWN_KINDS:
         plugin_kind(potential.kind)
@@ -66,13 +58,7 @@ def check_kind(potential: Potential) -> None:
 
 
 def check_knows_elements(potential: Potential, elements: Iterable[str], fix: str) -> None:
-    """Refuse a potential that lacks an element.
-
-    Raises
-    ------
-    InputError
-        It does not know all of `elements`; `fix` is the way out.
-    """
+    """Refuse a potential that lacks one of `elements`; raises InputError with the remedy `fix`."""
     if missing := set(elements) - set(potential.elements):
         raise InputError(
             f"potential {potential.name} has no {', '.join(sorted(missing))}; it knows {', '.join(potential.elements)}",
@@ -81,26 +67,14 @@ def check_knows_elements(potential: Potential, elements: Iterable[str], fix: str
 
 
 def check_graded(potential: Potential, fix: str) -> None:
-    """Refuse a potential without extrapolation grades.
-
-    Raises
-    ------
-    InputError
-        It has no active set; `fix` is the way out.
-    """
+    """Refuse a potential without an active set; raises InputError with the remedy `fix`."""
     if potential.artifacts.yaml is None or potential.artifacts.asi is None:
         why = "has no active set" if potential.kind == "ace" else f"is {potential.kind}: only ACE has active sets"
         raise InputError(f"potential {potential.name} {why}, which extrapolation grades (gamma) need", fix)
 
 
 def link_potential(results: Results, potential: Potential, directory: Path) -> PotentialFiles:
-    """Link the files of a potential that LAMMPS reads into `directory`.
-
-    Raises
-    ------
-    InputError, MissingProgramError
-        As :func:`check_kind`.
-    """
+    """Link the files of a potential that LAMMPS reads into `directory`; raises as `check_kind`."""
     check_kind(potential)
     if potential.kind not in OWN_KINDS:
         files = link_other(results, potential, directory)

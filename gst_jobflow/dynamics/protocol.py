@@ -282,10 +282,7 @@ def n_atoms(start: Atoms | Path) -> int:
 def write_start(path: Path, atoms: Atoms, elements: list[str]) -> None:
     """Write a LAMMPS data file: types in the order of `elements`, velocities if the atoms move.
 
-    Raises
-    ------
-    InputError
-        An element is not among `elements`.
+    Raises InputError if an element is not among `elements`.
     """
     if missing := sorted(set(atoms.get_chemical_symbols()) - set(elements)):
         raise InputError(

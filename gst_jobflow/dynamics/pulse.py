@@ -48,12 +48,8 @@ def kick_energy_eV(stage: Pulse, timestep_fs: float) -> float:
 def profile_weights(profile: Profile, positions_A: NDArray, edges_A: NDArray | None = None) -> NDArray:
     """Return the relative weight of each atom, shape (n,); an expression may exceed 1.
 
-    Positions (n, 3) are wrapped, in Å; `edges_A` (3,) are the lengths of the cell, which expressions may name.
-
-    Raises
-    ------
-    InputError
-        An expression is negative or not finite at an atom.
+    Positions (n, 3) are wrapped, in Å; `edges_A` (3,) are the lengths of the cell, which expressions may name. Raises
+    InputError if an expression is negative or not finite at an atom.
     """
     positions = np.asarray(positions_A, dtype=float)
     if isinstance(profile, LinearZ):
@@ -77,11 +73,6 @@ def profile_weights(profile: Profile, positions_A: NDArray, edges_A: NDArray | N
 def fall_per_kick_K(stage: Cool) -> float | None:
     """Return the fall of temperature between two kicks of a cooling at a rate, K; None without a rate."""
     return None if stage.rate_K_ps is None else stage.rate_K_ps * stage.every_ps
-
-
-def cooled_K(stage: Cool) -> float:
-    """Return the temperature below which the next kick ends a cooling at a rate, K: one fall above the end."""
-    return stage.end_K + (fall_per_kick_K(stage) or 0.0)
 
 
 def weight_formula(profile: Profile) -> str:
@@ -318,6 +309,7 @@ def cool_kick(stage: Cool, stage_index: int, kicks: int, log_file: str) -> list[
 
 def is_cold(stage: Cool) -> str:
     """Return the LAMMPS condition that the last kick ended a cooling at a rate."""
+    fall = fall_per_kick_K(stage) or 0.0
     # the temperature of a slice of a hundred atoms fluctuates by 8 %
-    hot = stage.end_K * (1.1 if stage.slices else 1.0) + (fall_per_kick_K(stage) or 0.0)
-    return f"$(v_temp0) <= {cooled_K(stage):.12g} && $(v_chot) <= {hot:.12g}"
+    hot = stage.end_K * (1.1 if stage.slices else 1.0) + fall
+    return f"$(v_temp0) <= {stage.end_K + fall:.12g} && $(v_chot) <= {hot:.12g}"

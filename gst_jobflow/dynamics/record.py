@@ -50,12 +50,8 @@ def record(
 ) -> Trajectory:
     """Store a finished or failed run and return its document; `more` are further fields of the document.
 
-    `run` tells apart the runs of one protocol within a job.
-
-    Raises
-    ------
-    DataError
-        A pulse added another energy than was asked, or a velocity change left the atoms drifting.
+    `run` tells apart the runs of one protocol within a job. Raises DataError if a pulse added another energy than was
+    asked, or a velocity change left the atoms drifting.
     """
     final_id = None
     if result.status == "finished":

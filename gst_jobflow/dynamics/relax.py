@@ -44,10 +44,8 @@ class RelaxOptions(StrictModel):
 class Relaxed:
     """What became of a cell.
 
-    Attributes
-    ----------
-    frames
-        Sound frames on the way, the last one last; `info` holds `step`, `enthalpy_eV` (E + PV) and `potential_eV`.
+    `frames` are the sound ones on the way, the last one last; their `info` holds `step`, `enthalpy_eV` (E + PV) and
+    `potential_eV`.
     """
 
     state: State
@@ -66,26 +64,10 @@ def relax(
     n_processes: int = 1,
     deadline: Deadline | None = None,
 ) -> list[Relaxed | None]:
-    """Relax cells in `directory`, or go on with those that have no result there yet.
+    """Relax cells in `directory`, `n_processes` at a time, or go on with those that have no result there yet.
 
-    Parameters
-    ----------
-    cells, pressures_GPa
-        Start and pressure of each.
-    n_processes
-        Cells that are relaxed at a time.
-    deadline
-        None is begun after it.
-
-    Returns
-    -------
-    list
-        One result a cell; None for those that the deadline left out.
-
-    Raises
-    ------
-    RunError
-        The program cannot compute at all.
+    Cells have a pressure each. None is begun after the deadline, and those that it leaves out have the result None.
+    Raises RunError if the program cannot compute at all.
     """
     from ase.io import write
 

@@ -130,10 +130,7 @@ class ProtocolResult:
     def final_atoms(self) -> Atoms:
         """Return the atoms after the last stage, wrapped, in the order of the start, with velocities.
 
-        Raises
-        ------
-        DataError
-            The protocol has not finished.
+        Raises DataError if the protocol has not finished.
         """
         if self.final_data is None:
             raise DataError(f"the protocol in {self.directory} has not finished ({self.status})", "run it again")

@@ -52,7 +52,14 @@ def single_points(
     lines: list[str] = []
     for number, atoms in enumerate(structures):
         write_data(atoms, directory / f"{number}.data", potential.elements)
-        lines += _single_point_lines(number, potential, style)
+        lines += [
+            *cell_lines(number),
+            *pair_lines(potential, style),
+            "thermo_style custom step pe",
+            "run 0 post no",
+            f'print "$(pe:%.15g)" append {ENERGIES_FILE} screen no',
+            f"write_dump all custom {FORCES_FILE} id type x y z fx fy fz modify sort id append yes format float %.15g",
+        ]
     # one rank: cells of a few atoms cannot be divided
     engine.with_ranks(1).run("\n".join([*lines, end_line(), ""]), directory).require_success()
     energies = [float(line) for line in (directory / ENERGIES_FILE).read_text().split()]
@@ -74,17 +81,6 @@ def cell_lines(number: int) -> list[str]:
         "boundary p p p",
         "box tilt large",
         f"read_data {number}.data",
-    ]
-
-
-def _single_point_lines(number: int, potential: PotentialFiles, style: PairStyle) -> list[str]:
-    return [
-        *cell_lines(number),
-        *pair_lines(potential, style),
-        "thermo_style custom step pe",
-        "run 0 post no",
-        f'print "$(pe:%.15g)" append {ENERGIES_FILE} screen no',
-        f"write_dump all custom {FORCES_FILE} id type x y z fx fy fz modify sort id append yes format float %.15g",
     ]
 
 
@@ -116,19 +112,15 @@ def measure_speed(
     atoms: Atoms,
     directory: Path,
     seconds: float = 0.5,
-    style: PairStyle = "recursive",
 ) -> StepCost:
     """Time NVE dynamics of a cell at 300 K: the fastest of three runs of about `seconds`, the least disturbed.
 
-    Raises
-    ------
-    InputError, RunError
-        As :func:`single_points`.
+    Raises as :func:`single_points`.
     """
     directory = Path(directory).resolve()
-    first = _time_runs(engine, potential, atoms, directory / "first", [_TRIED_STEPS], style)
+    first = _time_runs(engine, potential, atoms, directory / "first", [_TRIED_STEPS])
     n_steps = int(np.clip(seconds / (1e-6 * first.us_per_atom_step * len(atoms)), _TRIED_STEPS, _MOST_STEPS))
-    return _time_runs(engine, potential, atoms, directory / "timed", 3 * [n_steps], style)
+    return _time_runs(engine, potential, atoms, directory / "timed", 3 * [n_steps])
 
 
 _TRIED_STEPS, _MOST_STEPS = 5, 500
@@ -140,14 +132,13 @@ def _time_runs(
     atoms: Atoms,
     directory: Path,
     runs: Sequence[int],
-    style: PairStyle,
 ) -> StepCost:
     """Time runs of these numbers of steps one after the other; return the fastest."""
     directory.mkdir(parents=True, exist_ok=True)
     write_data(atoms, directory / "0.data", potential.elements)
     lines = [
         *cell_lines(0),
-        *pair_lines(potential, style),
+        *pair_lines(potential, "recursive"),
         "velocity all create 300 1 mom yes rot no dist gaussian",
         # short steps: the potential need not hold the cell together
         "timestep 0.0005",

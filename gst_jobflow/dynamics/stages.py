@@ -49,15 +49,10 @@ class LinearZ(StrictModel):
 class Dome(StrictModel):
     """The same energy for every atom of a ball around a point of the bottom electrode, none outside.
 
-    Attributes
-    ----------
-    diameter_A
-        Of the ball, whose lower half lies outside the cell.
-    centre_A
-        Along x, y and z, in the coordinates of the cell. None leaves a direction out, so that the dome of a thin slab
-        is a half-disc (as in doi 10.1038/s41467-025-63732-4, Fig. 4).
-    edge_A
-        Width within the diameter over which the energy falls linearly to zero.
+    `diameter_A` is that of the ball, whose lower half lies outside the cell. `centre_A` holds x, y and z in the
+    coordinates of the cell; None leaves a direction out, so that the dome of a thin slab is a half-disc (as in doi
+    10.1038/s41467-025-63732-4, Fig. 4). `edge_A` is the width within the diameter over which the energy falls linearly
+    to zero.
     """
 
     kind: Literal["dome"] = "dome"
@@ -154,15 +149,8 @@ class Pulse(_Timed):
 class Slices(StrictModel):
     """Parts of a cell, each cooled from its own temperature.
 
-    Attributes
-    ----------
-    by
-        ``z``: equal slices of the cell from bottom to top. ``distance``: shells around `centre_A`, `width_A` thick; the
-        last one is everything outside the others.
-    count
-        Number of slices or shells.
-    centre_A, width_A
-        Of shells; the centre as in `Dome`.
+    By ``z`` they are equal slices of the cell from bottom to top. By ``distance`` they are shells around `centre_A` (as
+    in `Dome`), `width_A` thick; the last one is everything outside the others.
     """
 
     by: Literal["z", "distance"] = "z"
@@ -264,10 +252,7 @@ class Protocol(StrictModel):
 def steps_in(duration_ps: float, timestep_fs: float, what: str) -> int:
     """Return a duration as a whole number of steps.
 
-    Raises
-    ------
-    InputError
-        It is no multiple of the timestep; the message names the nearest duration.
+    Raises InputError if it is no multiple of the timestep; the message names the nearest duration.
     """
     exact = duration_ps * 1e3 / timestep_fs
     steps = round(exact)
@@ -290,10 +275,7 @@ def steps_of(stage: Stage, timestep_fs: float) -> int:
 def kick_count(stage: Pulse | Cool, timestep_fs: float) -> int:
     """Return the number of velocity changes of a stage.
 
-    Raises
-    ------
-    InputError
-        The duration is no multiple of the interval; the message names the nearest one.
+    Raises InputError if the duration is no multiple of the interval; the message names the nearest one.
     """
     steps = steps_of(stage, timestep_fs)
     every = steps_in(stage.every_ps, timestep_fs, f"{stage.kind} every_ps")

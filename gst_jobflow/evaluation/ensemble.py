@@ -19,17 +19,10 @@ from gst_jobflow.store.context import job_results
 def spread(members: Sequence[Parity]) -> dict[str, float]:
     """Return the spread of the members and the error of their mean.
 
-    Returns
-    -------
-    dict
-        `energy_spread_meV_per_atom`, `force_spread_meV_per_A`: root mean square of the standard deviation over
-        members; `energy_meV_per_atom`, `force_meV_per_A`: RMSE of the mean prediction; `force_correlation`: rank
-        correlation of spread and absolute error over force components.
-
-    Raises
-    ------
-    DataError
-        Fewer than two members, or members of different test sets.
+    They are `energy_spread_meV_per_atom`, `force_spread_meV_per_A`: root mean square of the standard deviation over
+    members; `energy_meV_per_atom`, `force_meV_per_A`: RMSE of the mean prediction; `force_correlation`: rank
+    correlation of spread and absolute error over force components. Raises DataError for fewer than two members, or
+    members of different test sets.
     """
     if len(members) < 2:
         raise DataError("an ensemble needs two members", "fit more potentials, e.g. --ensemble 4")
@@ -64,10 +57,7 @@ def _rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
 def member_predictions(results: Results, potential: Potential) -> Parity:
     """Read the test predictions of a potential that was fitted here, in the order of the label ids.
 
-    Raises
-    ------
-    DataError
-        The potential has none.
+    Raises DataError if the potential has none.
     """
     ref = parity_file(potential)
     if ref is None:
@@ -94,13 +84,7 @@ class EnsembleMaker(Maker):
 
     @job
     def make(self, dataset_id: str, potential_ids: list[str]) -> dict[str, Any]:
-        """Compare the potentials and store the study.
-
-        Returns
-        -------
-        dict
-            `study_id` and what :func:`spread` gives.
-        """
+        """Compare the potentials and store the study; return `study_id` and what :func:`spread` gives."""
         results = job_results()
         potentials = list(results.get_many(Potential, potential_ids))
         found = spread([member_predictions(results, potential) for potential in potentials])

@@ -17,15 +17,7 @@ DISTANCE_BINS = 6
 
 @dataclass(frozen=True)
 class Residuals:
-    """Prediction minus reference.
-
-    Attributes
-    ----------
-    energy_eV_per_atom
-        Shape (n_structures,).
-    forces_eV_A
-        Shape (sum of n_atoms, 3).
-    """
+    """Prediction minus reference: energies (n_structures,), and forces (sum of n_atoms, 3)."""
 
     energy_eV_per_atom: np.ndarray
     forces_eV_A: np.ndarray

@@ -46,20 +46,9 @@ def evaluate(
 ) -> Study:
     """Evaluate potentials on the same labels, and store the study.
 
-    Parameters
-    ----------
-    with_speed
-        Time all in LAMMPS on one rank or, if LAMMPS cannot run one of them, all by pyace in ASE, so that numbers
-        compare; else show what the fits measured.
-    tell
-        Called with lines on the progress.
-
-    Raises
-    ------
-    InputError
-        A potential lacks an element of the labels.
-    RunError, MissingProgramError
-        See :func:`gst_jobflow.evaluation.predict.predict`.
+    With speed, time all in LAMMPS on one rank or, if LAMMPS cannot run one of them, all by pyace in ASE, so that
+    numbers compare; else show what the fits measured. `tell` is called with lines on the progress. Raises InputError if
+    a potential lacks an element of the labels, or as :func:`predict_labels`.
     """
     for potential in potentials:
         check_knows_elements(potential, chosen.elements, "choose labels of its elements: gst query labels -w formula=…")
@@ -105,10 +94,7 @@ def predict_labels(
 ) -> PredictedLabels:
     """Predict labels by a potential, whose elements are known to suffice.
 
-    Raises
-    ------
-    RunError, MissingProgramError
-        See :func:`gst_jobflow.evaluation.predict.predict`.
+    Raises as :func:`gst_jobflow.evaluation.predict.predict`.
     """
     with tempfile.TemporaryDirectory(prefix="gst_evaluate_") as folder:
         predicted = _predict(results, settings, potential, chosen, cores, Path(folder))

@@ -21,18 +21,10 @@ Split = Literal["train", "test", "all"]
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """Labelled structures in the order of their label ids.
+    """Labelled structures in the order of their label ids; `fingerprint` is the method of all labels.
 
-    Attributes
-    ----------
-    energies_eV
-        Total energies, shape (n_structures,).
-    forces_eV_A
-        Shape (n_atoms, 3) for each structure.
-    min_distances_A
-        NaN for a structure without contacts.
-    fingerprint
-        Method of all labels.
+    Energies (n_structures,) are those of the cells, forces have the shape (n_atoms, 3) for each structure, and
+    `min_distances_A` is NaN for a structure without contacts.
     """
 
     name: str
@@ -59,13 +51,7 @@ class EvaluationSet:
 
 
 def of_dataset(results: Results, dataset: Dataset, split: Split = "test") -> EvaluationSet:
-    """Read the labels of one side of a dataset, or of both.
-
-    Raises
-    ------
-    InputError
-        There are none.
-    """
+    """Read the labels of one side of a dataset, or of both; raises InputError if there are none."""
     members = (m for m in read_members(results.artifacts, dataset) if split in ("all", m["split"]))
     ids = [(member["label_id"], member["structure_id"]) for member in members]
     return _load(results, ids, f"{dataset.name} ({split})", dataset.id)
@@ -74,10 +60,7 @@ def of_dataset(results: Results, dataset: Dataset, split: Split = "test") -> Eva
 def of_query(results: Results, where: Sequence[str]) -> EvaluationSet:
     """Read the converged labels that meet conditions on them and their structures, see `make_query`.
 
-    Raises
-    ------
-    InputError
-        There are none, they are of several methods, or a condition cannot be read.
+    Raises InputError if there are none, they are of several methods, or a condition cannot be read.
     """
     query = make_query("labels", [*where, "state=converged"])
     methods = [found["_id"] for found in query.aggregate(results.database, [{"$group": {"_id": "$fingerprint"}}])]

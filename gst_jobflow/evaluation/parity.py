@@ -38,10 +38,7 @@ def parity_file(potential: Potential) -> ArtifactRef | None:
 def read_parity(file: Path) -> dict[str, Parity]:
     """Read reference and prediction by split from a file of `fitting.parse.write_parity`.
 
-    Raises
-    ------
-    DataError
-        The file is damaged or incomplete.
+    Raises DataError if the file is damaged or incomplete.
     """
     try:
         with np.load(file, allow_pickle=False) as arrays:

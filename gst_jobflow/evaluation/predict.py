@@ -26,16 +26,9 @@ PROGRAM = Path(__file__).with_name("predict_program.py")
 
 @dataclass(frozen=True)
 class Predicted:
-    """Predicted energies and forces.
+    """Predicted energies (n_structures,), and forces on the atoms of all structures in order, (sum of n_atoms, 3).
 
-    Attributes
-    ----------
-    energies_eV
-        Without the free atoms' energies that the fit subtracted, shape (n_structures,).
-    forces_eV_A
-        Atoms of all structures in order, shape (sum of n_atoms, 3).
-    evaluator
-        Program that computed them.
+    Energies are without those of free atoms, which the fit subtracted. `evaluator` is the program that computed them.
     """
 
     energies_eV: np.ndarray
@@ -73,10 +66,7 @@ def _checked(found: Predicted) -> Predicted:
 def by_pyace(python: Path, file: str, structures: Sequence[Atoms], cores: int, kind: str = "ace") -> Predicted:
     """Predict as :func:`predict`, by the pyace of a Python environment.
 
-    Parameters
-    ----------
-    file, kind
-        A `.yace` for ``ace``, or a `.yaml` for ``grace/fs``.
+    `file` is a `.yace` for the kind ``ace``, or a `.yaml` for ``grace/fs``.
     """
     # dealt out in turn, so that parts cost about the same
     parts = [list(range(start, len(structures), cores)) for start in range(min(cores, len(structures)))]

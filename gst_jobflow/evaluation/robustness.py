@@ -154,16 +154,9 @@ class ContactWatch:
 class Verdict:
     """How a run ended.
 
-    Attributes
-    ----------
-    outcome
-        Success, or what failed first.
-    time_ps
-        When it failed; the whole duration of a success.
-    closest_A, closest_pair
-        The contact that was nearest to its floor (or furthest below it) in all frames.
-    sound_step
-        Step of the last frame without a fault, None where there is none.
+    `outcome` is success, or what failed first, at `time_ps`; for a success that is the whole duration. `closest_A` is
+    the contact that was nearest to its floor (or furthest below it) in all frames. `sound_step` is that of the last
+    frame without a fault, None where there is none.
     """
 
     outcome: Outcome

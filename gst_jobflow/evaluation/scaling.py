@@ -20,6 +20,7 @@ from pydantic import Field, model_validator
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import StrictModel, UnfitValueError
+from gst_jobflow.dynamics.deck import pair_style_of
 from gst_jobflow.dynamics.engine import LammpsEngine, LammpsRun
 from gst_jobflow.dynamics.log import loop_parts, loop_time
 from gst_jobflow.dynamics.memory import WAIT_SCRIPT, PeakMemory, kills_for_memory
@@ -61,15 +62,14 @@ class PairLines(StrictModel):
 
     @model_validator(mode="after")
     def _sets_a_style(self) -> PairLines:
-        if not any(line.split()[:1] == ["pair_style"] and line.split()[1:] for line in self.lines):
+        if not self.style:
             raise UnfitValueError(f"pair style {self.name} has no line 'pair_style …'", "add it to its lines")
         return self
 
     @property
     def style(self) -> str:
         """The pair style as in the input."""
-        line = next(line for line in self.lines if line.split()[:1] == ["pair_style"] and line.split()[1:])
-        return " ".join(line.split()[1:])
+        return pair_style_of(self.lines)
 
     @property
     def styles(self) -> list[str]:
@@ -174,14 +174,11 @@ def base_repeat(ranks: int) -> tuple[int, int, int]:
     return 1, 1, math.ceil(ranks / _BASE_RANKS)
 
 
-def scaling_deck(
-    plan: ScalingPlan, pair: list[str], repeat: tuple[int, int, int], n_steps: int, data: str = "0.data"
-) -> str:
-    """Return the input of one timed run; it repeats the block itself, so that no file of the whole cell is needed."""
+def scaling_deck(plan: ScalingPlan, pair: list[str], repeat: tuple[int, int, int], n_steps: int) -> str:
+    """Return the input of one timed run, which repeats the block itself: no file of the whole cell is needed."""
     return "\n".join(
         [
-            *cell_lines(0)[1:-1],
-            f"read_data {data}",
+            *cell_lines(0)[1:],
             f"replicate {' '.join(map(str, repeat))}",
             *pair,
             "neighbor 1.0 bin",
@@ -229,14 +226,8 @@ def timed_run(
 ) -> TimedRun:
     """Run a deck of :func:`scaling_deck` in `directory`, and read its log and the memory of its ranks.
 
-    A run that the kernel, LAMMPS or the limit ended for lack of memory has the class out_of_memory.
-
-    Parameters
-    ----------
-    size
-        Atoms and steps of the run.
-    limit_GB
-        See `ScalingPlan.memory_limit_GB`.
+    `size` is atoms and steps of the run; see `ScalingPlan.memory_limit_GB` for the limit. A run that the kernel, LAMMPS
+    or the limit ended for lack of memory has the class out_of_memory.
     """
     directory = directory.resolve()
     limit_B = 1e9 * limit_GB if limit_GB else 0.9 * psutil.virtual_memory().available

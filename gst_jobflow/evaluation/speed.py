@@ -53,13 +53,7 @@ def _rocksalt_of(elements: set[str]) -> Atoms | None:
 
 
 def measure(engine: LammpsEngine, potential: PotentialFiles) -> Speed:
-    """Time the recursive evaluator on the ranks of `engine`.
-
-    Raises
-    ------
-    RunError
-        LAMMPS fails.
-    """
+    """Time the recursive evaluator on the ranks of `engine`; raises RunError if LAMMPS fails."""
     atoms = speed_cell(potential.elements)
     with tempfile.TemporaryDirectory(prefix="gst_speed_") as folder:
         cost = measure_speed(engine, potential, atoms, Path(folder))
@@ -74,12 +68,7 @@ def measure(engine: LammpsEngine, potential: PotentialFiles) -> Speed:
 def measure_in_python(python: Path, file: Path, elements: Sequence[str], kind: str, seconds: float = 0.5) -> Speed:
     """Time the cell by pyace in ASE on one thread, for kinds without a LAMMPS pair style and those compared with them.
 
-    LAMMPS is faster, because here neighbours are listed anew at every step.
-
-    Raises
-    ------
-    RunError
-        The program fails.
+    LAMMPS is faster, because here neighbours are listed anew at every step. Raises RunError if the program fails.
     """
     atoms = speed_cell(elements)
     with tempfile.TemporaryDirectory(prefix="gst_speed_") as name:

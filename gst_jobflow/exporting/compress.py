@@ -16,17 +16,10 @@ _GZIP_HEADER = 31  # wbits: zlib writes the gzip header, without name and time
 class ThreadedGzip(io.RawIOBase):
     """A writer that compresses beside the program that makes the data, since zlib releases the interpreter.
 
-    zlib gets chunks of one size, so the bytes depend on the data only, not on how it was written.
-
-    Parameters
-    ----------
-    raw
-        Where the compressed bytes go; it stays open.
-    level
-        1 (fast) to 9 (small).
-    numbers
-        Whether the data is packed floating-point numbers. Their digits do not repeat: using only runs and frequencies
-        of bytes is twice as fast as level 1, and the result a tenth larger.
+    zlib gets chunks of one size, so the bytes depend on the data only, not on how it was written. They go to `raw`,
+    which stays open. The level is from 1 (fast) to 9 (small). If the data is packed floating-point `numbers`, their
+    digits do not repeat: using only runs and frequencies of bytes is twice as fast as level 1, and the result a tenth
+    larger.
     """
 
     def __init__(self, raw: IO[bytes], level: int, *, numbers: bool = False) -> None:

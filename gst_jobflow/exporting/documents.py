@@ -28,10 +28,7 @@ LONGEST_LINE = 64 << 20
 def to_line(model: type[Document], stored: dict[str, Any]) -> str:
     """Return the line of a stored document, without a newline.
 
-    Raises
-    ------
-    DataError
-        It cannot be read, or holds values that the format cannot.
+    Raises DataError if it cannot be read, or holds values that the format cannot.
     """
     try:
         values = model.model_validate(stored).to_mongo()
@@ -72,10 +69,7 @@ def _has_dollar_key(value: Any) -> bool:
 def from_line(line: str | bytes, where: str) -> dict[str, Any]:
     """Return the stored form of a line; errors name its place by `where`.
 
-    Raises
-    ------
-    DataError
-        It is not JSON, no document, or holds special values other than bytes and times.
+    Raises DataError if it is not JSON, no document, or holds special values other than bytes and times.
     """
     try:
         values = json.loads(line, object_hook=_special, parse_constant=_refuse_constant)

@@ -34,10 +34,7 @@ Progress = Callable[[int, int], None]
 def dataset_format(file: Path, form: str | None) -> str:
     """Return the requested format, or the one that the file name implies.
 
-    Raises
-    ------
-    InputError
-        Neither names one, or they contradict each other.
+    Raises InputError if neither names one, or they contradict each other.
     """
     endings = {"pckl.gzip": (".pckl.gzip",), "extxyz": (".extxyz", ".xyz", ".extxyz.gz", ".xyz.gz")}
     if form is None:

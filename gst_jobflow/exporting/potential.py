@@ -34,15 +34,8 @@ def is_potential_folder(folder: Path) -> bool:
 def read_potential(path: Path) -> PotentialFiles:
     """Return the files of a potential, for runs without a database.
 
-    Parameters
-    ----------
-    path
-        A folder as `export_potential` writes it, or a ``.yace`` file; ``.yaml`` and ``.asi`` of the same name count.
-
-    Raises
-    ------
-    InputError
-        There is no such file, or several.
+    `path` is a folder as `export_potential` writes it, or a ``.yace`` file; ``.yaml`` and ``.asi`` of the same name
+    count. Raises InputError if there is no such file, or several.
     """
     path = Path(path)
     found = sorted(path.glob("*.yace")) if path.is_dir() else [path]
@@ -109,7 +102,7 @@ def potential_readme(results: Results, potential: Potential) -> str:
         ("functions", potential.n_functions),
         *([("atomic properties of the embedding", potential.n_densities)] if potential.n_densities else []),
         ("made", f"{potential.created_at:%Y-%m-%d}"),
-        *((f"version of {name}", version) for name, version in sorted(potential.versions.items())),
+        *sorted(potential.versions.items()),
     ]
     if potential.parent_id:
         rows.append(("fitted on from potential", potential.parent_id))

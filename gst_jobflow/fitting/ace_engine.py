@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from gst_jobflow.base.pacemaker import PacemakerRunner
+from gst_jobflow.base.pacemaker import CPU, PacemakerRunner
 from gst_jobflow.base.settings import Settings
 from gst_jobflow.dynamics.deck import PotentialFiles
 from gst_jobflow.fitting import parse
@@ -67,5 +67,6 @@ class AceEngine:
             artifacts={"yace": files.yace, "yaml": files.yaml, "asi": files.asi},
             input_file=files.input_yaml,
             threads=self.runner.threads,
+            device=CPU if self.config.solver == "linear" else self.runner.device(self.config.backend.gpu),
             checks={**checks, "active_set": grade_training_set(self.runner, files.directory)},
         )

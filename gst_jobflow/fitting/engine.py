@@ -56,6 +56,8 @@ class FinishedFit:
         Cores that the program used.
     packages
         More packages whose versions count.
+    device
+        What TensorFlow fitted on: `CPU`, or the name of a GPU; empty: the fit is a plugin's.
     """
 
     kind: str
@@ -71,6 +73,7 @@ class FinishedFit:
     other: Mapping[str, Path] = field(default_factory=dict)
     checks: Mapping[str, Any] = field(default_factory=dict)
     packages: Sequence[str] = ()
+    device: str = ""
 
 
 class FitEngine(Protocol[Files]):

@@ -65,5 +65,6 @@ class GraceEngine:
             artifacts={"yaml": files.model},
             input_file=files.directory / INPUT_FILE,
             threads=threads,
+            device=self.runner.device(self.config.gpu),
             checks={"lammps_check": LammpsCheck(state="not_checked", reason=_NOT_IN_LAMMPS), "speed": speed},
         )

@@ -26,7 +26,7 @@ from gst_jobflow.fitting.grace import GraceConfig
 from gst_jobflow.fitting.grace_engine import GraceEngine
 from gst_jobflow.fitting.in_time import fit_in_time
 from gst_jobflow.fitting.plugin_engine import PluginFitEngine
-from gst_jobflow.fitting.work import FitWork
+from gst_jobflow.fitting.work import DEVICE_KEY, FitWork
 from gst_jobflow.store import Results
 from gst_jobflow.store.context import continuation, job_deadline, job_results, job_uuid, work_directory
 
@@ -208,7 +208,7 @@ def _document(
         config=config,
         cost=Cost.of(finished.wall_s, finished.threads),
         seed=maker.config.seed,
-        versions=versions(finished.packages),
+        versions=versions(finished.packages) | ({DEVICE_KEY: finished.device} if finished.device else {}),
         tags=maker.tags,
         job_uuid=job_uuid(),
     )

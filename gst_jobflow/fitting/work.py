@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gst_jobflow.base.pacemaker import CPU
 from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.base.words import counted
 from gst_jobflow.documents import Dataset, Potential
+from gst_jobflow.dynamics.potential_files import OWN_KINDS
 from gst_jobflow.dynamics.work import was_queued
 from gst_jobflow.fitting.config import FitConfig
 from gst_jobflow.fitting.grace import GraceConfig
@@ -26,13 +28,17 @@ _MOST_TIMES = 30
 _SPREAD = 1.5
 # their cost by function is not known, so fits that differ in anything else do not compare
 _MAY_DIFFER = ("seed", "maxiter", "gpu")
+DEVICE_KEY = "tensorflow device"
+"""Among the versions of a potential: what TensorFlow fitted it on."""
+_UNKNOWN = "unknown"
 
 
 class _Finished(NamedTuple):
-    """Size and cost of a finished fit, and whether it waited in a queue."""
+    """Size, cost and kind of device of a finished fit, and whether it waited in a queue."""
 
     size: float
     core_hours: float
+    device: str
     queued: bool
 
 
@@ -67,18 +73,20 @@ class FitWork:
         if isinstance(self.config, FitConfig) and self.config.optimizer.ladder_step is not None:
             return None, "a ladder has all iterations on each rung"
         engine, where = _alike(self.config, self.plugin)
-        found = allotment.once(("fits", repr(where)), lambda: list(_finished(allotment.results, where)))
-        size = _size(config, n_atoms)
+        every = allotment.once(("fits", repr(where)), lambda: list(_finished(allotment.results, where)))
+        device = _device(where["kind"], config, "GPU" if allotment.has_gpu() else CPU)
+        found = [fit for fit in every if fit.device == device]
+        kind, size = f"{device} fit".strip(), _size(config, n_atoms)
         place, chosen = f"profile {allotment.profile}", [fit for fit in found if fit.queued == allotment.queued]
         if not any(_is_near(fit, size) for fit in chosen):
             place, chosen = "another profile", found
         if not any(_is_near(fit, size) for fit in chosen):
             which = f"between 1/{_MOST_TIMES} and {_MOST_TIMES} times its size " if found else ""
-            return None, f"no fit {which}by {engine} has been measured here"
+            return None, f"no {kind} {which}by {engine} has been measured here{_of_unknown_device(every)}"
         chosen = sorted(chosen, key=lambda fit: abs(math.log(fit.size / size)))[:_NEAREST]
         hours, low, high = _expected(chosen, size)
         spread = f": {low:.3g} to {high:.3g} core hours" if high > 1.01 * low else ""
-        return hours, f"{counted(len(chosen), 'fit')} by {engine} on {place}{spread}"
+        return hours, f"{counted(len(chosen), kind)} by {engine} on {place}{spread}"
 
 
 def _is_near(fit: _Finished, size: float) -> bool:
@@ -125,7 +133,28 @@ def _finished(results: Results, where: dict[str, Any]) -> Iterator[_Finished]:
         fit = Potential.model_validate(row)
         for dataset in results.find(Dataset, {"_id": fit.dataset_id}):
             assert fit.cost is not None  # the filter sees to it
-            yield _Finished(_size(fit.config, dataset.n_atoms), fit.cost.core_hours, was_queued(results, fit))
+            size, device = _size(fit.config, dataset.n_atoms), _device(fit.kind, fit.config, _device_of(fit))
+            yield _Finished(size, fit.cost.core_hours, device, was_queued(results, fit))
+
+
+def _device(kind: str, config: dict[str, Any], found: str) -> str:
+    """Return `CPU` or `GPU` for a fit where `found` is available; empty for a fit of a plugin."""
+    if kind not in OWN_KINDS:
+        return ""
+    without = config.get("backend", config).get("gpu", "auto") is None
+    return CPU if without or config.get("solver") == "linear" else found
+
+
+def _device_of(fit: Potential) -> str:
+    """Return the kind of device that a fit ran on; before it was recorded, the CPU build of TensorFlow tells."""
+    if DEVICE_KEY in fit.versions:
+        return CPU if fit.versions[DEVICE_KEY] == CPU else "GPU"
+    return CPU if "tensorflow-cpu" in fit.versions and "tensorflow" not in fit.versions else _UNKNOWN
+
+
+def _of_unknown_device(fits: list[_Finished]) -> str:
+    number = sum(fit.device == _UNKNOWN for fit in fits)
+    return f" (older fits that do not name their device: {number})" if number else ""
 
 
 def _size(config: dict[str, Any], n_atoms: int) -> float:

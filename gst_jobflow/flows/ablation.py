@@ -25,7 +25,7 @@ from gst_jobflow.evaluation.speed import measure
 from gst_jobflow.fitting.config import FitConfig, without_default_exponents
 from gst_jobflow.fitting.maker import FitMaker
 from gst_jobflow.flows.robustness import RobustnessMaker
-from gst_jobflow.flows.study import close_study
+from gst_jobflow.flows.study import store_finished
 from gst_jobflow.hyperopt.space import config_of
 from gst_jobflow.store import Results
 from gst_jobflow.store.context import job_results
@@ -43,7 +43,7 @@ class AblationMaker(Maker):
     Attributes
     ----------
     study_name
-        Name of the study, with which names of potentials begin.
+        Also the beginning of the names of potentials.
     config
         Settings that all fits share.
     vary
@@ -134,19 +134,10 @@ class AblationMaker(Maker):
 
 
 def values_of_fits(axes: Mapping[str, Sequence[Any]], one_at_a_time: bool = False) -> list[dict[str, Any]]:
-    """Return the values of each fit by name of what varies.
+    """Return the values of each fit by name of what varies; the first value on each axis is that of the first fit.
 
-    Parameters
-    ----------
-    axes
-        Values by name. The first of each are those of the first fit.
-    one_at_a_time
-        Change one of them in each further fit; otherwise every combination is a fit.
-
-    Raises
-    ------
-    InputError
-        Nothing varies.
+    With `one_at_a_time`, each further fit changes one of them; otherwise every combination is a fit. If nothing varies,
+    that is an InputError.
     """
     if not axes or not all(axes.values()):
         raise InputError("nothing to vary", "for example --vary embedding.n_densities=1,2,3")
@@ -166,45 +157,35 @@ def collect_ablation(
 ) -> dict[str, Any]:
     """Check that the fits differ in what was varied only, time all potentials in turns, and store the study.
 
-    Returns
-    -------
-    dict
-        `study_id`, `table`.
-
-    Raises
-    ------
-    DataError
-        Two fits differ in more than what was varied.
+    Returns `study_id`, `table`, `page`; raises as `check_inputs`.
     """
     results = job_results()
     potentials = [results.get(Potential, row["potential_id"]) for row in rows]
     check_inputs(results, potentials, [*plan["vary"], *([RANDOM_SHARE] if "random_shares" in plan else [])])
+    # measured here, where no fit runs beside them
     speeds = _speeds(results, potentials)
     melts = {row["potential_id"]: row for row in (robustness or {}).get("table", []) if row["composition"] == "all"}
     table = []
     for row, potential, speed in zip(rows, potentials, speeds, strict=True):
-        numbers = _numbers(potential) | _speed_columns(speed, speeds[0]) | _success(melts.get(potential.id))
+        numbers = _numbers(potential) | {"us_per_atom_step": speed}
+        numbers["relative_speed"] = speeds[0] / speed if speed and speeds[0] else None
+        if melt := melts.get(potential.id):
+            numbers |= {"success": melt["fraction"], "success_low": melt["low"], "success_high": melt["high"]}
         table.append({key: value for key, value in row.items() if key != "potential_id"} | numbers)
     members = [Member(collection="potentials", id=row["potential_id"], role="fit") for row in rows]
     datasets = {plan["dataset_id"], *(each.dataset_id for each in potentials if each.dataset_id)}
     members += [Member(collection="datasets", id=id, role="dataset") for id in sorted(datasets)]
     if robustness is not None:
         members.append(Member(collection="studies", id=robustness["study_id"], role="robustness"))
-    results.add(Study(id=study_id, name=name, kind="ablation", plan=plan, members=members, table=table))
-    close_study(results, study_id, {"state": "finished"})
-    return {"study_id": study_id, "table": table}
+    study = Study(id=study_id, name=name, kind="ablation", plan=plan, members=members, table=table)
+    return store_finished(results, study)
 
 
 def check_inputs(results: Results, potentials: Sequence[Potential], varied: Sequence[str]) -> None:
-    """Refuse potentials that differ in more than what was varied: their table would not say what each value is worth.
+    """Refuse potentials that differ in more than what was varied (DataError): no table tells what a value is worth.
 
     Settings, test set, reference energies, weights, method, and, unless `RANDOM_SHARE` is varied, training set are
     compared.
-
-    Raises
-    ------
-    DataError
-        Two differ in something else; it is named.
     """
     data = {id: _data_inputs(results, id) for id in {potential.dataset_id or "" for potential in potentials}}
     # default exponents follow the number of densities
@@ -246,24 +227,8 @@ def _numbers(potential: Potential) -> dict[str, Any]:
     return found
 
 
-def _speed_columns(speed: float | None, reference: float | None) -> dict[str, Any]:
-    relative = reference / speed if speed and reference else None
-    return {"us_per_atom_step": speed, "relative_speed": relative}
-
-
-def _success(melts: dict[str, Any] | None) -> dict[str, Any]:
-    return (
-        {}
-        if melts is None
-        else {"success": melts["fraction"], "success_low": melts["low"], "success_high": melts["high"]}
-    )
-
-
 def _speeds(results: Results, potentials: Sequence[Potential]) -> list[float | None]:
-    """Return µs an atom and step of each potential: the fastest of `_ROUNDS` measurements in turns on one cell.
-
-    Measured here, where no fit runs beside them.
-    """
+    """Return µs an atom and step of each potential: the fastest of `_ROUNDS` measurements in turns on one cell."""
     try:
         engine = lammps_engine(find_project().settings, n_ranks=1)
     except MissingProgramError:

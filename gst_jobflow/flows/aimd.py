@@ -46,16 +46,8 @@ class AimdMaker(Maker):
     """Run NVT dynamics with CP2K; its frames become structures with labels of the same method.
 
     The frames of a run form one group, which no split divides. A step with unconverged electrons gives no label. CP2K
-    is stopped before the walltime, and a continuation starts from the last step.
-
-    Attributes
-    ----------
-    backend
-        Settings of the electrons.
-    spec
-        Stages, timestep, dynamics, sampling.
-    start
-        Random start if `make` gets no structure.
+    is stopped before the walltime, and a continuation starts from the last step. `start` is the random start if `make`
+    gets no structure.
 
     Examples
     --------
@@ -78,17 +70,9 @@ class AimdMaker(Maker):
 
     @job
     def make(self, structure_id: str | None = None) -> dict[str, Any]:
-        """Run the dynamics.
+        """Run the dynamics; RunError if CP2K failed, or finished no step before the walltime.
 
-        Returns
-        -------
-        dict
-            `trajectory_id`, `structure_ids` of the frames, `fingerprint`, and the counts `labels`, `unconverged`.
-
-        Raises
-        ------
-        RunError
-            CP2K failed, or finished no step before the walltime.
+        Returns `trajectory_id`, `structure_ids` of the frames, `fingerprint`, and the counts `labels`, `unconverged`.
         """
         results = job_results()
         start_id = structure_id or self._random_start(results)
@@ -258,14 +242,9 @@ def _means_K(run: AimdRun) -> Iterator[dict[str, float]]:
 def random_start(
     formula: str, n_atoms: int, density_g_cm3: float, seed: int, material: Material | None = None
 ) -> HardSphereSpec:
-    """Return a random start for dynamics from first principles.
+    """Return a random start for dynamics from first principles; InputError if `n_atoms` does not match the composition.
 
     The cell is a cube, which has the largest heights for its volume: such dynamics often uses the Gamma point alone.
-
-    Raises
-    ------
-    InputError
-        `n_atoms` does not match the composition.
     """
     pairs = pair_distances_A(_START, material)
     values = {"formula": formula, "n_atoms": n_atoms, "density_g_cm3": density_g_cm3, "seed": seed}

@@ -54,16 +54,12 @@ _FINAL_FAILURES = ("not_converged",)
 
 
 class AimdSpec(StrictModel):
-    """Specification of a run.
+    """Specification of a run: temperatures in order, where a ramp consists of parts at constant temperature.
 
     Attributes
     ----------
-    stages
-        Temperatures in order. A ramp consists of parts at constant temperature.
     dynamics
         Scheme by which electrons follow the atoms.
-    timestep_fs
-        Integration step.
     every
         Steps between stored frames.
     ramp_step_K
@@ -85,13 +81,7 @@ class AimdSpec(StrictModel):
         return self
 
     def parts(self) -> list[tuple[float, int]]:
-        """Return (temperature in K, steps) of each part.
-
-        Raises
-        ------
-        InputError
-            A stage does not last a whole number of steps.
-        """
+        """Return (temperature in K, steps) of each part; InputError if a stage lasts no whole number of steps."""
         parts: list[tuple[float, int]] = []
         for stage in self.stages:
             steps = steps_in(stage.duration_ps, self.timestep_fs, f"{stage.kind} duration_ps")
@@ -326,9 +316,8 @@ def _too_often_bad(folder: Path, text: str) -> str:
 def _newest_state(folder: Path) -> tuple[Path, int] | None:
     """Return the restart file to continue a segment from, and its step; None if there is none.
 
-    It is the newest whole one whose step is in the output, which tells whether the electrons of that step converged; a
-    killed run may have written the restart file first. If the output has none of their steps, it is the newest whole
-    one.
+    It is the newest whole one whose step is in the output, which tells whether the electrons converged (a killed run
+    may have written the restart file first), or else the newest whole one.
     """
     states = [(path, step) for name in cp2k_md.RESTARTS if (step := _state_of(path := folder / name)) is not None]
     told = _told_step(folder)

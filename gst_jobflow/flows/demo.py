@@ -75,13 +75,7 @@ class DemoMaker(Maker):
         return Study(id=self.study_id, name=self.plan.name, kind="demo", plan=plan)
 
     def make(self, backend: LabelBackend) -> Flow:
-        """Return the flow of all steps.
-
-        Parameters
-        ----------
-        backend
-            Backend of the labels; `plan.labels` is its name.
-        """
+        """Return the flow of all steps; `plan.labels` is the name of the backend."""
         plan, tags = self.plan, [self.tag]
         sources = [
             HardSphereMaker(specs=plan.hard_sphere, n_each=plan.n_each, n_chunks=plan.label_jobs, tags=tags).make(),

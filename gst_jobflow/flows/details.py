@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gst_jobflow.base.words import number
 from gst_jobflow.dynamics.deck import SERIES_FILE
 from gst_jobflow.dynamics.series import read_series
 from gst_jobflow.fitting.files import LINEAR_PROGRESS_FILE
 from gst_jobflow.fitting.progress import progress
 from gst_jobflow.flows.aimd_run import last_energies
-from gst_jobflow.report.words import number
 
 
 def detail(name: str, directory: Path) -> str:
@@ -28,7 +28,6 @@ def _labels(directory: Path) -> str:
 
 
 def _fit(directory: Path) -> str:
-
     now = progress(directory)
     words = [str(now["stage"])]
     if now["iteration"] is not None:
@@ -53,7 +52,6 @@ def _clock(seconds: float) -> str:
 
 
 def _dynamics(directory: Path) -> str:
-
     tables = sorted(directory.glob(f"segment_*/{SERIES_FILE}"))
     if not tables:
         return ""
@@ -64,6 +62,5 @@ def _dynamics(directory: Path) -> str:
 
 
 def _aimd(directory: Path) -> str:
-
     row = last_energies(directory)
     return f"{row['time_ps']:.3f} ps, {row['temperature_K']:.0f} K, {row['wall_s']:.1f} s a step" if row else ""

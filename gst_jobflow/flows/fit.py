@@ -53,10 +53,7 @@ class FitFlowMaker(Maker):
     def make(self, dataset_id: str, parent_id: str | None = None) -> Flow:
         """Return the flow of all fits; its output is that of the last: `potential_id`, `rmse`.
 
-        Raises
-        ------
-        InputError
-            The options contradict each other.
+        Options that contradict each other are an InputError.
         """
         self._check(parent_id)
         name = self.potential_name

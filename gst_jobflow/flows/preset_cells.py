@@ -7,7 +7,7 @@ from gst_jobflow.structures.material import Material, default_material
 
 Spacing = tuple[float, float]
 """Distances of cation–anion pairs, and of all other pairs, relative to the floors at the seams of device cells."""
-LOOSE, MIDDLE, CLOSE, CLOSEST, HOT = (1.044, 1.28), (1.006, 1.22), (0.968, 1.14), (0.93, 1.08), (0.88, 0.95)
+LOOSE, MIDDLE, CLOSE, CLOSEST = (1.044, 1.28), (1.006, 1.22), (0.968, 1.14), (0.93, 1.08)
 PUSHED = (1.0, 1.07)
 """Spacing that rattled crystals are pushed apart to."""
 

@@ -42,13 +42,7 @@ GFN1_ROCKSALT_A = 5.82
 
 
 def demo_plan(size: str, labels: str) -> DemoPlan:
-    """Return the plan of a demo.
-
-    Raises
-    ------
-    InputError
-        There is no plan of this size.
-    """
+    """Return the plan of a demo; InputError if there is none of this size."""
     check_known("no demo of size", size, SIZES)
     if size == "tiny":
         return DemoPlan(size=size, labels=labels, **_tiny())

@@ -55,14 +55,7 @@ class RelaxationsWork:
 @in_category("md")
 @dataclass
 class RandomSearchMaker(Maker):
-    """Relax random cells under pressure with a potential, and choose structures for labels.
-
-    Attributes
-    ----------
-    iteration, tags
-        Of the chosen structures.
-    n_chunks
-        Labelling jobs that the chosen structures are dealt out to.
+    """Relax random cells under pressure with a potential, and choose structures for labels by `n_chunks` jobs.
 
     Examples
     --------
@@ -84,11 +77,8 @@ class RandomSearchMaker(Maker):
     def make(self, potential_id: str) -> dict[str, Any]:
         """Search; a job that is killed or stopped by its walltime goes on with the cells that are left.
 
-        Returns
-        -------
-        dict
-            `structure_ids` of the chosen structures, the same in `chunks` for labelling jobs; `cells` by how their
-            relaxation ended, `chosen` by kind and by composition.
+        Returns `structure_ids` of the chosen structures, the same in `chunks` for labelling jobs; `cells` by how their
+        relaxation ended, `chosen` by kind and by composition.
         """
         results, settings = job_results(), find_project().settings
         directory = work_directory(results, "random-search")

@@ -38,7 +38,7 @@ from gst_jobflow.evaluation.robustness import (
     judge,
     runs_of,
 )
-from gst_jobflow.flows.study import close_study
+from gst_jobflow.flows.study import store_finished
 from gst_jobflow.store import Results
 from gst_jobflow.store.context import continuation, job_deadline, job_results, work_directory
 from gst_jobflow.structures.hard_sphere import generate
@@ -129,15 +129,8 @@ class MeltsMaker(Maker):
     def make(self, study_id: str, potential_ids: list[str], part: list[int]) -> dict[str, Any]:
         """Run them; a job that is killed or stopped by its walltime goes on with what is left.
 
-        Parameters
-        ----------
-        part
-            Number of this job, from 0, and how many jobs share the runs.
-
-        Returns
-        -------
-        dict
-            Counts by outcome; `not run` counts what a gate out of reach made needless.
+        `part` is the number of this job, from 0, and how many jobs share the runs. Returns the counts by outcome;
+        `not run` counts what a gate out of reach made needless.
         """
         results, settings = job_results(), find_project().settings
         runner = MeltRunner(
@@ -169,13 +162,7 @@ class MeltRunner:
     files: dict[str, PotentialFiles] = field(default_factory=dict)
 
     def run(self, melts: list[Melt]) -> bool:
-        """Run what is missing; False if time was short, so that some are left.
-
-        Raises
-        ------
-        RunError
-            LAMMPS was killed or could not run, which says nothing about a potential.
-        """
+        """Run what is missing; False if time was short, so that some are left; raises as `run_side_by_side`."""
         known = _stored(self.results, self.study_id)
         self.outcomes.update(known[melt] for melt in melts if melt in known)
         waiting = [melt for melt in melts if melt not in known]
@@ -191,12 +178,8 @@ class MeltRunner:
         """Whether its gate is out of reach, by the runs of this job and of those beside it."""
         if self.gate is None:
             return False
-        outcomes = [
-            outcome
-            for melt, outcome in _stored(self.results, self.study_id).items()
-            if melt.potential_id == potential_id
-        ]
-        failures = sum(outcome != SUCCESS for outcome in outcomes)
+        ended = _stored(self.results, self.study_id).items()
+        failures = sum(melt.potential_id == potential_id and outcome != SUCCESS for melt, outcome in ended)
         return is_out_of_reach(failures, self.plan.runs * len(self.plan.compositions), self.gate)
 
     def _potential(self, potential_id: str) -> PotentialFiles:
@@ -250,13 +233,7 @@ def count_robustness(
     gate: float | None,
     done: list[dict[str, int]],
 ) -> dict[str, Any]:
-    """Count the outcomes of all runs, store the study and write its page.
-
-    Returns
-    -------
-    dict
-        `study_id`, `table`, `page`.
-    """
+    """Count the outcomes of all runs, store the study and write its page; return `study_id`, `table`, `page`."""
     results = job_results()
     runs = sorted(results.find(Trajectory, runs_of(study_id)), key=lambda run: run.analysis["robustness"]["formula"])
     names = {id: results.get(Potential, id).name for id in potential_ids}
@@ -270,9 +247,7 @@ def count_robustness(
     members += [Member(collection="trajectories", id=run.id, role="run") for run in runs]
     written = {**plan.model_dump(mode="json"), "gate": gate}
     study = Study(id=study_id, name=name, kind="robustness", plan=written, members=members, table=table)
-    results.add(study)
-    page = close_study(results, study_id, {"state": "finished"})
-    return {"study_id": study_id, "table": table, "page": str(page)}
+    return store_finished(results, study)
 
 
 def _row(
@@ -309,13 +284,7 @@ def _row(
 
 
 def check_potentials(plan: RobustnessPlan, potentials: list[Potential]) -> None:
-    """Refuse potentials that cannot run the plan.
-
-    Raises
-    ------
-    InputError
-        One lacks an element of the compositions, or an active set that `halt_gamma` needs.
-    """
+    """Refuse potentials that lack an element of the plan, or an active set that `halt_gamma` needs (InputError)."""
     for each in potentials:
         check_knows_elements(each, plan.elements, "choose --compositions of its elements")
         if plan.halt_gamma:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import math
 import shlex
 import tarfile
 import tempfile
@@ -47,7 +48,7 @@ from gst_jobflow.evaluation.scaling import (
     steps_for,
     timed_run,
 )
-from gst_jobflow.flows.study import close_study
+from gst_jobflow.flows.study import store_finished
 from gst_jobflow.store import Results
 from gst_jobflow.store.context import continuation, job_deadline, job_results, job_uuid, work_directory
 from gst_jobflow.store.work import Allotment, ExpectedCost
@@ -147,17 +148,9 @@ class LayoutMaker(Maker):
 
     @job
     def make(self, potential_ids: list[str], layout: Layout, before: Any = None) -> dict[str, Any]:
-        """Run them; a job that is killed or stopped by its walltime goes on with what is left.
+        """Run them after the job whose output is `before`; one that is killed or stopped by its walltime continues.
 
-        Parameters
-        ----------
-        before
-            Output of the job that must have ended first.
-
-        Returns
-        -------
-        dict
-            `rows`, the points of this layout; `logs`, an archive of all runs with input, log and numbers; `done`.
+        Returns `rows`, the points of this layout; `logs`, an archive of all runs with input, log and numbers; `done`.
         """
         results, settings = job_results(), find_project().settings
         layout = Layout.model_validate(layout)
@@ -204,13 +197,7 @@ class LayoutRunner:
         self.cut = False
 
     def run(self, potential_ids: list[str]) -> list[dict[str, Any]] | None:
-        """Return the rows of all points; None if time was short.
-
-        Raises
-        ------
-        RunError
-            LAMMPS failed for another reason than lack of memory.
-        """
+        """Return the rows of all points, None if time was short; failures but for lack of memory are a RunError."""
         those = contestants(self.results, self.plan, potential_ids, self.engine, self.directory)
         bases = {each.folder: self._run(each, base_repeat(self.layout.ranks), "base") for each in those}
         found: dict[tuple[str, int], list[TimedRun]] = {}
@@ -238,7 +225,7 @@ class LayoutRunner:
         self, each: Contestant, repeat: tuple[int, int, int], name: str, base: TimedRun | None = None
     ) -> TimedRun | None:
         """Return a run, from its file if it has ended before; None if the job has no time for it."""
-        n_atoms = len(self.cell) * repeat[0] * repeat[1] * repeat[2]
+        n_atoms = len(self.cell) * math.prod(repeat)
         folder = self.directory / each.folder / f"{n_atoms}-{name}"
         note = json.loads((folder / _RUN_FILE).read_text()) if (folder / _RUN_FILE).exists() else {}
         n_steps = steps_for(self.plan, base, n_atoms) if base else BASE_STEPS
@@ -296,7 +283,6 @@ class LayoutRunner:
         rows = []
         for asked, n_atoms in zip(sorted(self.plan.n_atoms), self.plan.sizes(self.layout), strict=True):
             runs = found.get((each.folder, asked), [base] if base and base.failure_class else [])
-            repeat = block_repeat(n_atoms, len(self.cell))
             head = {
                 "mode": self.plan.mode,
                 "potential": each.name,
@@ -305,7 +291,7 @@ class LayoutRunner:
                 "nodes": self.layout.nodes,
                 "ranks": self.layout.ranks,
                 "asked_atoms": asked,
-                "n_atoms": len(self.cell) * repeat[0] * repeat[1] * repeat[2],
+                "n_atoms": len(self.cell) * math.prod(block_repeat(n_atoms, len(self.cell))),
             }
             assert base is not None  # without it, time was short
             rows.append(head | scaling_row(runs, base, self.layout))
@@ -324,13 +310,7 @@ class LayoutRunner:
 def contestants(
     results: Results, plan: ScalingPlan, potential_ids: list[str], engine: LammpsEngine, directory: Path
 ) -> list[Contestant]:
-    """Return all that a study measures, with the files of potentials linked into `directory`.
-
-    Raises
-    ------
-    InputError
-        LAMMPS lacks a pair style.
-    """
+    """Return all that a study measures, with files of potentials linked into `directory`; raises as `check_styles`."""
     potentials = [results.get(Potential, id) for id in potential_ids]
     check_styles(plan, potentials, engine)
     found = []
@@ -357,13 +337,7 @@ def _lines_of(results: Results, potential: Potential, engine: LammpsEngine, fold
 
 
 def check_styles(plan: ScalingPlan, potentials: list[Potential], engine: LammpsEngine) -> None:
-    """Refuse a plan whose GRACE/FS potentials or pair styles LAMMPS cannot run.
-
-    Raises
-    ------
-    InputError
-        LAMMPS lacks a pair style.
-    """
+    """Refuse a plan whose GRACE/FS potentials or pair styles LAMMPS cannot run (InputError)."""
     needed = [(each.name, GRACE_STYLE) for each in potentials if each.kind == "grace/fs"]
     needed += [(pair.name, style) for pair in plan.pair_styles for style in pair.styles]
     for name, style in needed:
@@ -377,14 +351,9 @@ def check_styles(plan: ScalingPlan, potentials: list[Potential], engine: LammpsE
 
 
 def check_pair_lines(plan: ScalingPlan, engine: LammpsEngine | None) -> None:
-    """Refuse pair styles whose lines LAMMPS does not accept, found by runs without a step.
+    """Refuse pair styles whose lines LAMMPS does not accept, found by runs without a step (InputError).
 
     Without an engine, as where only the jobs of a queue can run LAMMPS, refuse lines that name a missing file.
-
-    Raises
-    ------
-    InputError
-        A line is refused; it names the file or what LAMMPS says.
     """
     cell = block(plan.composition, plan.material)
     for pair in plan.pair_styles:
@@ -416,13 +385,7 @@ def _refusal(pair: PairLines, cell: Atoms, engine: LammpsEngine) -> str:
 
 
 def check_contestants(plan: ScalingPlan, potentials: list[Potential]) -> None:
-    """Refuse potentials that cannot run the plan.
-
-    Raises
-    ------
-    InputError
-        There is none, two have one name, or one lacks an element of the cell.
-    """
+    """Refuse to compare nothing, potentials of one name, and those that lack an element of the cell (InputError)."""
     elements = sorted(parse_formula(plan.composition))
     for each in potentials:
         check_knows_elements(each, elements, "choose a --composition of its elements")
@@ -442,13 +405,7 @@ def check_contestants(plan: ScalingPlan, potentials: list[Potential]) -> None:
 def collect_scaling(
     study_id: str, name: str, plan: ScalingPlan, potential_ids: list[str], parts: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Store the study of all layouts and write its page.
-
-    Returns
-    -------
-    dict
-        `study_id`, `table`, `page`.
-    """
+    """Store the study of all layouts and write its page; return `study_id`, `table`, `page`."""
     results = job_results()
     table = [row for part in parts for row in part["rows"]]
     table.sort(key=lambda row: (row["potential"], row["ranks"], row["n_atoms"]))
@@ -462,6 +419,4 @@ def collect_scaling(
         table=table,
         files=[ArtifactRef.model_validate(part["logs"]) for part in parts],
     )
-    results.add(study)
-    page = close_study(results, study_id, {"state": "finished"})
-    return {"study_id": study_id, "table": table, "page": str(page)}
+    return store_finished(results, study)

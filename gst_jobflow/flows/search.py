@@ -36,16 +36,7 @@ _ONCE_MORE = ("killed", "out_of_memory")
 
 @dataclass
 class HyperoptMaker(Maker):
-    """Search the settings of a fit.
-
-    Attributes
-    ----------
-    plan
-        Space, number of fits, objective, ending.
-    fit
-        Settings of all fits but for the fields of the space.
-    study_id
-        Id of the study with the table.
+    """Search the settings of a fit; those outside the space of the plan are the same in all fits.
 
     Examples
     --------
@@ -61,13 +52,7 @@ class HyperoptMaker(Maker):
     study_id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def study(self, dataset_id: str) -> Study:
-        """Return the document of the study before anything has run.
-
-        Raises
-        ------
-        InputError
-            The space does not suit the fit.
-        """
+        """Return the document of the study before anything has run; InputError if the space does not suit the fit."""
         self.plan.space.check(self.fit)
         plan = {
             **self.plan.model_dump(mode="json", exclude_none=True),
@@ -99,13 +84,7 @@ class HyperoptMaker(Maker):
 @job
 @in_category("fits")
 def run_trial(study_id: str, trial: int, after: list[Any]) -> Any:
-    """Fit with the values of a trial and write its row into the study.
-
-    Parameters
-    ----------
-    after
-        Outputs of the trials that this one waits for.
-    """
+    """Fit with the values of a trial, after the trials with the outputs `after`, and write its row into the study."""
     results = job_results()
     results.update("studies", study_id, {"state": "running"}, {"state": "finished"})
     study = results.get(Study, study_id)
@@ -146,13 +125,7 @@ def _begin(results: Results, study: Study, trial: int) -> Study:
 
 
 def _fit(results: Results, study: Study, trial: int) -> dict[str, Any] | None:
-    """Return the row of a trial after its fit; None if the fit goes on in another job.
-
-    Raises
-    ------
-    GstError
-        The failure is not the fault of the trial.
-    """
+    """Return the row of a trial after its fit, None if it goes on in another job; raise what is not its fault."""
     plan = plan_of(study)
     maker = FitMaker(potential_name=f"{study.name} {trial + 1}", config=trial_config(study, trial))
     try:
@@ -168,10 +141,9 @@ def _fit(results: Results, study: Study, trial: int) -> dict[str, Any] | None:
 
 
 def _cost(plan: SearchPlan, potential: Potential) -> float | None:
-    if plan.objective.speed == "functions":
-        return float(potential.n_functions)
-    measured = potential.speed is not None and plan.objective.speed == "measured"
-    return potential.speed.us_per_atom_step if measured else None  # type: ignore[union-attr]
+    if plan.objective.speed == "measured" and potential.speed is not None:
+        return potential.speed.us_per_atom_step
+    return float(potential.n_functions) if plan.objective.speed == "functions" else None
 
 
 def _failed(results: Results, error: GstError) -> dict[str, Any]:
@@ -202,12 +174,7 @@ def _unspooled(results: Results) -> Results:
 def reopen(results: Results, study: Study, n_fits: int, *, store: bool = True) -> SearchPlan:
     """Resume a search that ended or was cancelled, up to `n_fits` fits; drop its ending conditions if they were met.
 
-    Without `store` only the plan is returned.
-
-    Raises
-    ------
-    InputError
-        The search is running, or has no fits left to do.
+    Without `store` only the plan is returned. A search that is running, or has no fits left to do, is an InputError.
     """
     uuids = [trial_uuid(study.id, trial) for trial in range(len(study.table))]
     open_states = {"$in": ["READY", "WAITING", "RUNNING", "RESERVED", "PAUSED"]}
@@ -267,13 +234,7 @@ def search_outcome(study: Study) -> dict[str, Any]:
 
 
 def check_dataset(dataset: Dataset, fit: FitConfig) -> None:
-    """Refuse data that a search cannot use.
-
-    Raises
-    ------
-    InputError
-        There is no test set, or an element of the fit is missing.
-    """
+    """Refuse data without a test set or without an element of the fit (InputError)."""
     if not dataset.counts.get("test"):
         raise InputError(
             f"dataset {dataset.id} has no test set, whose errors a search minimises", "make it with a test fraction"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,7 +41,7 @@ class HardSphereMaker(Maker):
         """Return `structure_ids`, and the same in `chunks` for as many labelling jobs."""
         family = hard_sphere_family(self.specs, self.n_each)
         results = job_results()
-        return _dealt_out(*store_family(results, family, "hard_sphere", self.iteration, self.tags), self.n_chunks)
+        return _stored(*store_family(results, family, "hard_sphere", self.iteration, self.tags), self.n_chunks)
 
 
 @dataclass
@@ -64,18 +65,13 @@ class CrystalMaker(Maker):
         """Return `structure_ids`, and the same in `chunks` for as many labelling jobs."""
         family = (item for spec in self.specs for item in crystal_family(spec))
         results = job_results()
-        return _dealt_out(*store_family(results, family, "crystal", self.iteration, self.tags), self.n_chunks)
+        return _stored(*store_family(results, family, "crystal", self.iteration, self.tags), self.n_chunks)
 
 
 @in_category("md")
 @dataclass
 class FailureFramesMaker(Maker):
     """Make structures of the last sound frames before the failures of a robustness study, with their gamma.
-
-    Attributes
-    ----------
-    frames
-        Which frames of each failed run are taken.
 
     Examples
     --------
@@ -92,22 +88,21 @@ class FailureFramesMaker(Maker):
     def make(self, study_id: str, potential_ids: list[str] | None = None) -> dict[str, Any]:
         """Return `structure_ids` (none where all runs survived), and the same in `chunks` for labelling jobs.
 
-        Parameters
-        ----------
-        potential_ids
-            Take the failures of these potentials only; None: of all in the study.
+        Only the failures of the given potentials are taken; None: of all in the study.
         """
         results = job_results()
         runs = failed_runs(results, study_id, potential_ids or [])
         settings = find_project().settings
         documents = failure_documents(results, settings, runs, self.frames, self.tags, self.iteration, cores())
-        return _dealt_out(documents, *results.add_many(documents), self.n_chunks)
+        return _stored(documents, *results.add_many(documents), self.n_chunks)
 
 
-def _dealt_out(documents: list[Structure], new: int, known: int, n_chunks: int) -> dict[str, Any]:
-    """Deal stored structures out to labelling jobs."""
-    # sorted by size and taken in turn, so that chunks cost about the same
+def _stored(documents: list[Structure], new: int, known: int, n_chunks: int) -> dict[str, Any]:
+    return {**dealt_out(documents, n_chunks), "new": new, "known": known}
+
+
+def dealt_out(documents: Iterable[Structure], n_chunks: int) -> dict[str, Any]:
+    """Return `structure_ids`, and the same in `chunks`: by size and in turn, so that jobs cost about the same."""
     by_size = sorted(documents, key=lambda document: (-document.n_atoms, document.id))
     ids = list(dict.fromkeys(document.id for document in by_size))
-    chunks = [ids[start::n_chunks] for start in range(n_chunks)]
-    return {"structure_ids": ids, "chunks": chunks, "new": new, "known": known}
+    return {"structure_ids": ids, "chunks": [ids[start::n_chunks] for start in range(n_chunks)]}

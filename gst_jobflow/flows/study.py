@@ -17,22 +17,18 @@ from gst_jobflow.store.context import job_results
 
 @job(name="page")
 def finish_study(study_id: str, members: dict[str, list[str]]) -> dict[str, Any]:
-    """Add results to a study and write its page.
-
-    Parameters
-    ----------
-    members
-        Role to (collection, id).
-
-    Returns
-    -------
-    dict
-        `study_id`, `page`.
-    """
+    """Add results, (collection, id) by role, to a study and write its page; return `study_id`, `page`."""
     results = job_results()
     found = [{"collection": kind, "id": id, "role": role} for role, (kind, id) in members.items()]
     page = close_study(results, study_id, {"members": found, "state": "finished"})
     return {"study_id": study_id, "page": str(page)}
+
+
+def store_finished(results: Results, study: Study) -> dict[str, Any]:
+    """Store a study whose results are all there, and write its page; return `study_id`, `table`, `page`."""
+    results.add(study)
+    page = close_study(results, study.id, {"state": "finished"})
+    return {"study_id": study.id, "table": study.table, "page": str(page)}
 
 
 def close_study(results: Results, study_id: str, values: dict[str, Any]) -> Path:

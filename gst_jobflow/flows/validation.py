@@ -23,7 +23,7 @@ from gst_jobflow.analysis.validation import (
 from gst_jobflow.documents import ArtifactRef, Member, Potential, Study, Trajectory
 from gst_jobflow.dynamics.maker import MeltQuenchMaker
 from gst_jobflow.dynamics.stages import TIMESTEP_FS, steps_in
-from gst_jobflow.flows.study import close_study
+from gst_jobflow.flows.study import store_finished
 from gst_jobflow.selection.frames import iter_trajectory
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import load_atoms
@@ -50,13 +50,7 @@ class ValidationMaker(Maker):
     plan: ValidationPlan = field(default_factory=ValidationPlan)
 
     def make(self, potential_ids: list[str], references: dict[str, ReferenceFrames]) -> Flow:
-        """Flow of the melt-quenches, and of the job that compares them.
-
-        Raises
-        ------
-        InputError
-            A start cannot be made.
-        """
+        """Flow of the melt-quenches, and of the job that compares them; InputError if a start cannot be made."""
         jobs: list[Job] = []
         rows = []
         for formula, reference in references.items():
@@ -84,15 +78,7 @@ def compare_amorphous(
 ) -> dict[str, Any]:
     """Compare the quenched cells of each potential with the reference frames, store the study and write its page.
 
-    Parameters
-    ----------
-    rows
-        `formula`, `potential_id` and `trajectory_id` of each melt-quench.
-
-    Returns
-    -------
-    dict
-        `study_id`, `table`, `page`.
+    `rows` hold `formula`, `potential_id` and `trajectory_id` of each melt-quench. Returns `study_id`, `table`, `page`.
     """
     results = job_results()
     names = {id: results.get(Potential, id).name for id in dict.fromkeys(row["potential_id"] for row in rows)}
@@ -119,9 +105,7 @@ def compare_amorphous(
         members=_members(list(names), references, rows), outcome={"references": described},
         files=[_stored(results, curves)],
     )  # fmt: skip
-    results.add(study)
-    page = close_study(results, study_id, {"state": "finished"})
-    return {"study_id": study_id, "table": table, "page": str(page)}
+    return store_finished(results, study)
 
 
 def _members(potential_ids: list[str], references: list[ReferenceFrames], rows: list[dict[str, str]]) -> list[Member]:

@@ -21,14 +21,8 @@ _STEPS = 25
 class Effect:
     """Expected loss along one field, averaged over the others (partial dependence, Friedman 2001).
 
-    Attributes
-    ----------
-    values
-        Values of the field, or its choices.
-    losses
-        Averaged medians of the Gaussian process, shape (n,).
-    length_scale
-        Length scale in widths of the range; a long one means that the field matters little.
+    `losses` (n,) are averaged medians of the Gaussian process at `values` of the field. `length_scale` is in widths of
+    the range; a long one means that the field matters little.
     """
 
     name: str

@@ -71,12 +71,8 @@ def xpot_gst(fit: FitConfig) -> tuple[SearchPlan, FitConfig]:
     The paper does not say which four. The closest published search (XPOT-ACE for Sb2Te3, JCTC 2024) varies the radial
     parameter in 1..10, dcut in 0.001..1 and the exponents of the embedding in 0.025..0.975. pacemaker's evaluator
     ignores dcut, and the radial parameter of that search's basis (SBessel). So this search uses the basis ChebExpCos,
-    which has a parameter, and varies the share of forces in the loss instead of dcut.
-
-    Raises
-    ------
-    InputError
-        The fit does not have three densities, whose exponents are searched.
+    which has a parameter, and varies the share of forces in the loss instead of dcut. Raises InputError if the fit does
+    not have the three densities whose exponents are searched.
     """
     if fit.embedding.n_densities != 3:
         raise InputError(
@@ -98,13 +94,7 @@ PRESETS = {"xpot-gst": xpot_gst}
 
 
 def preset(name: str, fit: FitConfig) -> tuple[SearchPlan, FitConfig]:
-    """Return the plan of a preset, and the fit that it varies.
-
-    Raises
-    ------
-    InputError
-        There is no such preset.
-    """
+    """Return the plan of a preset, and the fit that it varies; raises InputError if there is none of this name."""
     check_known("no search", name, PRESETS)
     return PRESETS[name](fit)
 

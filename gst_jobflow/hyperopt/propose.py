@@ -56,14 +56,8 @@ def _sobol(n: int, n_fields: int, seed: int) -> np.ndarray:
 def next_point(space: Space, known: Sequence[Known], pending: Sequence[Point], seed: int) -> Point:
     """Return the point of largest expected improvement that is neither known nor pending.
 
-    Parameters
-    ----------
-    known
-        Ended trials in order.
-    pending
-        Points of running trials in order.
-    seed
-        Draws the candidates of this proposal.
+    `known` are ended trials and `pending` points of running ones, in order; `seed` draws the candidates of this
+    proposal.
     """
     seen = [*(each.point for each in known), *pending]
     if sum(each.loss is not None for each in known) >= 2:

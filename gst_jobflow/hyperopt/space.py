@@ -175,13 +175,7 @@ class Space(StrictModel):
 
 
 def config_of(fit: FitConfig, point: Mapping[str, Any]) -> FitConfig:
-    """Return `fit` with the values of a point.
-
-    Raises
-    ------
-    InputError
-        The values do not fit together.
-    """
+    """Return `fit` with the values of a point; raises InputError if they do not fit together."""
     content = fit.model_dump()
     number = point.get("embedding.n_densities")
     if fit.embedding.has_default_exponents and isinstance(number, int) and number in FS_PARAMETERS:

@@ -23,7 +23,7 @@ def read_ase_db(file: Path, options: ImportOptions) -> Iterator[Record]:
             atoms = row.toatoms()
             atoms.info.update(row.key_value_pairs)
             atoms.info.update({name: value for name, value in row.data.items() if quantity_of(name)})
-            yield Record(file, index, atoms=atoms)
+            yield Record(file, index, atoms)
     except (sqlite3.DatabaseError, OSError, ValueError, KeyError) as err:
         raise DataError(f"reading the database stopped: {err}") from err
 

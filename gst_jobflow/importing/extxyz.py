@@ -48,7 +48,7 @@ def cut_frames(file: Path) -> Iterator[bytes | Record]:
     index = 0
     try:
         with open_bytes(file) as raw:
-            # the readline of packed files is slow
+            # the readline of packed files is slow; a larger buffer would lose what comes before a cut
             stream = cast(BinaryIO, raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw))  # type: ignore[arg-type]
             while (frame := _next_frame(stream)) is not None:
                 yield frame
@@ -94,9 +94,7 @@ def parse_frame(file: Path, index: int, frame: bytes, end: int = 0, compiled: bo
     """Parse the text of one frame, which ends at byte `end` of the unpacked file; `compiled`: with numba, for many."""
     try:
         plain = _plain_frame(frame, compiled)
-        if plain is not None and compiled:
-            return Record(file, index, plain=plain, end=end)
-        return Record(file, index, atoms=_by_ase(frame) if plain is None else plain.atoms(), end=end)
+        return Record(file, index, _by_ase(frame) if plain is None else plain, end=end)
     except DataError as err:
         return Record(file, index, problem=err.message, end=end)
     except KeyError as err:
@@ -241,7 +239,7 @@ def _floats(tokens: list[bytes]) -> np.ndarray | None:
         return np.array([float(token) for token in tokens])
 
 
-_PAIR = re.compile(r"""\s*([A-Za-z_][A-Za-z0-9_-]*)=(?:"([^"'\\{}\[\]=]+)"|([^\s"'\\{}\[\]=]+))(?=\s|$)""")
+_PAIR = re.compile(r"""(\s*([A-Za-z_][A-Za-z0-9_-]*)=(?:"([^"'\\{}\[\]=]+)"|([^\s"'\\{}\[\]=]+))(?=\s|$))""")
 _REALS = re.compile(r"[0-9eE+\-.\s]+")
 _THREE_BOOLEANS = re.compile(r"[TF] [TF] [TF]")
 _MATRICES = {"Lattice", "virial", "stress"}
@@ -255,13 +253,15 @@ def read_comment(line: str) -> dict[str, Any]:
     ASE parses character by character; here only values that are neither real numbers nor names go to ASE.
     """
     info: dict[str, Any] = {}
-    end, line = 0, line.strip()
-    for pair in _PAIR.finditer(line):
-        if pair.start() != end:
-            break
-        end = pair.end()
-        key, quoted, bare = pair.groups()
-        text = bare if quoted is None else quoted
+    line = line.strip()
+    pairs = _PAIR.findall(line)
+    # something between the pairs is of another form
+    if sum([len(pair[0]) for pair in pairs]) < len(line):
+        from ase.io.extxyz import key_val_str_to_dict
+
+        return key_val_str_to_dict(line)
+    for _, key, quoted, bare in pairs:
+        text = quoted or bare
         if text[0].isalpha() and _NAME.fullmatch(text):
             info[key] = text
         # whole numbers alone are not real
@@ -271,10 +271,6 @@ def read_comment(line: str) -> dict[str, Any]:
             for name, value in _read(key, text):
                 # frames must not share lists or arrays
                 info[name] = copy(value)
-    if end < len(line):
-        from ase.io.extxyz import key_val_str_to_dict
-
-        return key_val_str_to_dict(line)
     return info
 
 

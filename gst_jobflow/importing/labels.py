@@ -6,6 +6,7 @@ for training keep the labels of DFT beside them as REF_energy, dft_energy and th
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -92,14 +93,16 @@ def computed_of(atoms: Atoms | PlainAtoms, options: ImportOptions | None = None)
         return None
     if not names["energy"]:
         raise DataError("forces without an energy")
-    energy_eV = float(_numbers(values[names["energy"][0]], names["energy"][0], ()))
+    energy_eV = values[names["energy"][0]]
+    if not (isinstance(energy_eV, float) and math.isfinite(energy_eV)):
+        energy_eV = _numbers(energy_eV, names["energy"][0], ())
     if names["forces"]:
         forces_eV_A = _numbers(values[names["forces"][0]], names["forces"][0], (len(atoms), 3))
     elif len(atoms) == 1:
         forces_eV_A = np.zeros((1, 3))
     else:
         raise DataError("an energy without forces")
-    computed = Computed(energy_eV, forces_eV_A, _stress(atoms, values, names["stress"]))
+    computed = Computed(float(energy_eV), forces_eV_A, _stress(atoms, values, names["stress"]))
     if len(sets) > 1 and not keys["energy"]:
         _refuse_rivals(atoms, values, sets, computed)
     return computed

@@ -23,6 +23,7 @@ from gst_jobflow.importing.files import CANNOT_READ_ON, first_bytes, open_text
 from gst_jobflow.importing.options import ImportOptions
 from gst_jobflow.importing.records import Record, last_record_says_why
 from gst_jobflow.structures.document_fields import content_hash
+from gst_jobflow.structures.lammps_data import stated_units
 
 TYPE_MAP_FIX = "name the element of each type: --type-map 1=Ge,2=Sb,3=Te"
 _COORDINATES = (("x", "y", "z"), ("xu", "yu", "zu"), ("xs", "ys", "zs"), ("xsu", "ysu", "zsu"))
@@ -253,9 +254,9 @@ def _in_order_of_ids(text: str) -> str:
         The title states units without Å, atoms are missing, or an id comes twice.
     """
     lines = text.splitlines()
-    units = re.search(r"\bunits\s*=\s*(\w+)", lines[0]) if lines else None
-    if units and units[1] not in _UNITS_IN_A:
-        raise DataError(f"a data file in units {units[1]}; only those with Å ({', '.join(_UNITS_IN_A)}) are read")
+    units = stated_units(lines[0]) if lines else ""
+    if units and units not in _UNITS_IN_A:
+        raise DataError(f"a data file in units {units}; only those with Å ({', '.join(_UNITS_IN_A)}) are read")
     begin = next((place for place, line in enumerate(lines) if place and line.split()[:1] == ["Atoms"]), None)
     if begin is None:
         raise DataError("no section Atoms")

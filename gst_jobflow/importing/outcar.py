@@ -107,7 +107,7 @@ def _step(file: Path, index: int, chunk: Any, group: str, most_electronic_steps:
     group = group or group_id(atoms)
     if problem := _unbelievable(chunk.lines, most_electronic_steps):
         return Record(file, index, problem=problem, group=group)
-    return Record(file, index, atoms=atoms, no_method=NO_METHOD, group=group)
+    return Record(file, index, atoms, no_method=NO_METHOD, group=group)
 
 
 def _unbelievable(lines: list[str], most_electronic_steps: int) -> str:

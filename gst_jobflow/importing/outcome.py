@@ -49,9 +49,9 @@ class Question:
     stops: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass
 class Outcome:
-    """A record's documents, or why there are none; without slots, which make pickling slow.
+    """A record's documents, or why there are none; without slots, which make pickling slow, and not frozen: see Record.
 
     Parameters
     ----------
@@ -109,12 +109,11 @@ class OutcomeBuilder:
     def outcome(self, record: Record) -> Outcome:
         """Check a record and build its documents; what is wrong with it is in the outcome, not raised."""
         place: dict[str, Any] = {"file": record.file, "index": record.index, "end": record.end}
-        found = record.atoms if record.plain is None else record.plain
-        if found is None:
+        if record.structure is None:
             return Outcome(**place, problem=record.problem, warning=record.warning)
         warning, option = record.warning, ""
         try:
-            atoms, boxed_warning = boxed(PlainAtoms.of(found))
+            atoms, boxed_warning = boxed(PlainAtoms.of(record.structure))
             check_atoms(atoms, self.options.min_distance_A)
             computed, questions = self._computed(atoms, record)
             if not questions:

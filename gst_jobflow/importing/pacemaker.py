@@ -136,7 +136,7 @@ def read_pacemaker(file: Path, options: ImportOptions) -> Iterator[Record]:
     for index in range(len(frame)):
         row = {name: values[index] for name, values in columns.items()}
         try:
-            record = Record(file, index, atoms=_atoms(row, has_labels, options))
+            record = Record(file, index, _atoms(row, has_labels, options))
         except DataError as err:
             record = Record(file, index, problem=err.message)
         yield record

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import wraps
+from functools import cached_property, wraps
 from pathlib import Path
 from typing import Concatenate, ParamSpec
 
@@ -20,9 +20,9 @@ from gst_jobflow.structures.plain_atoms import PlainAtoms
 P = ParamSpec("P")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Record:
-    """One structure of a file, or why it cannot be read.
+    """One structure of a file, or why it cannot be read; a frozen one would take three times as long to make.
 
     Parameters
     ----------
@@ -30,8 +30,8 @@ class Record:
         File that it comes from.
     index
         Place in the file, from 0.
-    atoms
-        The structure as ASE reads it; None with `problem`.
+    structure
+        The structure with its labels; None with `problem`.
     problem
         Why it cannot be read.
     method
@@ -46,13 +46,11 @@ class Record:
         Bytes of the file up to its end; 0 if the reader does not count them.
     step
         Step of the dynamics; None if the file does not tell.
-    plain
-        The structure as plain values, if it was read as one of many; `atoms` is then None.
     """
 
     file: Path
     index: int
-    atoms: Atoms | None = None
+    structure: Atoms | PlainAtoms | None = None
     problem: str = ""
     method: Method | None = None
     no_method: str = ""
@@ -60,7 +58,11 @@ class Record:
     warning: str = ""
     end: int = 0
     step: int | None = None
-    plain: PlainAtoms | None = None
+
+    @cached_property
+    def atoms(self) -> Atoms | None:
+        """The structure as ASE reads it."""
+        return self.structure.atoms() if isinstance(self.structure, PlainAtoms) else self.structure
 
 
 def last_record_says_why(

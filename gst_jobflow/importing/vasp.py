@@ -150,7 +150,7 @@ def _step(file: Path, index: int, element: Any, header: _Header, group: str) -> 
         return Record(file, index, problem=err.message, group=group)
     atoms.calc = SinglePointCalculator(atoms)
     atoms.calc.results.update(results)
-    return Record(file, index, atoms=atoms, method=header.method, group=group)
+    return Record(file, index, atoms, method=header.method, group=group)
 
 
 def _rows(element: Any, name: str) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Turn the records of files into outcomes: in this process, or in workers whose answers come back in order.
 
-A worker is `python -m gst_jobflow.importing.workers`. It reads its `Share` of the files, a pickle, from standard input
-and writes the outcomes of one chunk of frames after the other. `concurrent.futures` does not fit: its processes import
-the user's main script again, and outlive an importer that is killed.
+A worker is a process that runs `main`. It reads its `Share` of the files, a pickle, from standard input and writes the
+outcomes of one chunk of frames after the other. `concurrent.futures` does not fit: its processes import the user's main
+script again, and outlive an importer that is killed.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ _WORTH_BYTES = 24_000_000
 _PACKED_RATIO = 3
 _GC_THRESHOLD = 50_000
 """Objects; Python's own is 700."""
+# looking for garbage while modules load takes a tenth of a second
+_PROGRAM = "import gc; gc.disable(); from gst_jobflow.importing.workers import main; gc.enable(); main()"
 # threads of workers would compete for the same cores
 _ENVIRONMENT = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
@@ -173,7 +175,7 @@ class _Worker:
     def __enter__(self) -> _Worker:
         # started by this thread, since the kernel ends it with the thread, not with the process
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "gst_jobflow.importing.workers"],
+            [sys.executable, "-P", "-c", _PROGRAM],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, **_ENVIRONMENT},
@@ -230,10 +232,3 @@ def main() -> None:
     with _rare_collections(), os.fdopen(os.dup(1), "wb") as answers:
         os.dup2(2, 1)
         serve(sys.stdin.buffer, answers)
-
-
-if __name__ == "__main__":
-    # pickles must not name classes by __main__
-    from gst_jobflow.importing.workers import main as served
-
-    served()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -180,6 +180,9 @@ class BackendModel(StrictModel):
     def fewest_in_a_job(self) -> int:
         """Labels of a job where the user gives no number: at the end of each job, cores wait for its last label."""
         return FEWEST_IN_A_JOB
+
+    def check_machine(self, elements: Collection[str]) -> None:
+        """Raise MissingProgramError if this machine lacks what labels of these elements need."""
 
     def check(self, atoms: Atoms) -> None:
         """Raise InputError for no atoms, an unsupported element, a flat cell or atoms too close."""

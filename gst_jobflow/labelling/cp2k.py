@@ -10,7 +10,7 @@ import shlex
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from ase import Atoms
 from pydantic import Field
 
 from gst_jobflow.base.errors import InputError, MissingProgramError
-from gst_jobflow.base.processes import Finished, run_program
+from gst_jobflow.base.processes import Finished, run_program, words_of
 from gst_jobflow.base.strict import StrictModel
 from gst_jobflow.labelling.backend import BackendModel, Bounds, RawLabel, failed
 from gst_jobflow.labelling.cp2k_output import CONVERGED, NOT_CONVERGED, read_single_point
@@ -344,6 +344,11 @@ class Cp2kBackend(BackendModel):
             },
         )
 
+    def check_machine(self, elements: Collection[str]) -> None:
+        """Raise MissingProgramError if the launcher or CP2K's data files are missing."""
+        _launcher(self.settings)
+        find_data_folder(self.settings)
+
     def compute(self, atoms: Atoms, directory: Path) -> RawLabel:
         """Run CP2K on `atoms` in `directory` and read its output.
 
@@ -354,7 +359,7 @@ class Cp2kBackend(BackendModel):
         """
         settings, directory = self.settings, Path(directory)
         cp2k_version(settings.program)
-        find_data_folder(settings)
+        self.check_machine(())
         directory.mkdir(parents=True, exist_ok=True)
         # do not read results of an earlier attempt
         for old in (*directory.glob("*-forces-*"), *directory.glob("*-stress-*")):
@@ -415,7 +420,7 @@ def run_cp2k(
     MissingProgramError
         The program, its launcher or its data files are missing.
     """
-    launcher = shlex.split(settings.launcher.format(ranks=settings.ranks)) if settings.ranks > 1 else []
+    launcher = _launcher(settings)
     data = str(find_data_folder(settings))
     try:
         return run_program(
@@ -430,6 +435,12 @@ def run_cp2k(
         )
     except FileNotFoundError as error:
         raise MissingProgramError(f"CP2K does not start: {error}", FIX) from error
+
+
+def _launcher(settings: Cp2kSettings) -> list[str]:
+    """Return the words that start more than one rank."""
+    command = settings.launcher.format(ranks=settings.ranks)
+    return words_of(command, "CP2K's launcher", "correct cp2k.mpi_command in gst.yaml") if settings.ranks > 1 else []
 
 
 def _environment(threads: int) -> dict[str, str]:

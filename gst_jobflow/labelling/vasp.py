@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import shlex
 import shutil
 import time
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,6 +16,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from pydantic import Field, model_validator
 
 from gst_jobflow.base.errors import InputError, MissingProgramError, nearest
+from gst_jobflow.base.processes import words_of
 from gst_jobflow.labelling.backend import BackendModel, Bounds, RawLabel, failed
 from gst_jobflow.labelling.kpoints import kpoint_mesh
 from gst_jobflow.labelling.method import Method
@@ -161,7 +162,7 @@ class VaspBackend(BackendModel):
                 f"label a supercell of it, or raise the limit: --option max_kpoints={number}",
             )
 
-    def check_machine(self, elements: set[str]) -> None:
+    def check_machine(self, elements: Collection[str]) -> None:
         """Refuse to label these elements on a machine without VASP or their POTCARs.
 
         Raises
@@ -214,13 +215,10 @@ class VaspBackend(BackendModel):
 
 def find_command(command: str) -> list[str]:
     """Return the words of a command; raise MissingProgramError if its program, or what it launches, is missing."""
-    words = shlex.split(command)
-    for word in {words[0], words[-1]} if words else {"(empty)"}:
-        if shutil.which(word) is None and not Path(word).is_file():
-            raise MissingProgramError(
-                f"VASP command '{command}': no program '{word}'",
-                "set the command of the VASP settings, e.g. 'srun vasp_std', or load VASP's module",
-            )
+    fix = "set the command of the VASP settings, e.g. 'srun vasp_std', or load VASP's module"
+    words = words_of(command, "VASP command", fix)
+    if shutil.which(words[-1]) is None and not Path(words[-1]).is_file():
+        raise MissingProgramError(f"VASP command '{command}': no program '{words[-1]}'", fix)
     return words
 
 
@@ -230,7 +228,7 @@ def vasp_order(atoms: Atoms) -> tuple[Atoms, np.ndarray]:
     return right_handed(atoms[order]), order
 
 
-def missing_potcars(elements: set[str], settings: VaspSettings) -> list[str]:
+def missing_potcars(elements: Collection[str], settings: VaspSettings) -> list[str]:
     """Return the symbols whose POTCAR is not in the folder of the functional.
 
     Raises

@@ -34,25 +34,15 @@ _BLANK = re.compile(r"@\{([a-z_]+)\}")
 
 
 def fill(text: str, values: dict[str, str]) -> str:
-    """Replace every `@{name}` of a template's text.
-
-    Raises
-    ------
-    KeyError
-        The template names a value that is missing.
-    """
+    """Replace every `@{name}` of a template's text; KeyError if its value is missing."""
     return _BLANK.sub(lambda match: values[match.group(1)], text)
 
 
 def render_config(profile: str, root: Path, where: Connection, bin_dir: Path) -> dict[str, str]:
     """Return the text of every config file of `profile` for the project at `root`.
 
-    Parameters
-    ----------
-    where
-        The database; its password goes into `SECRET_FILES` only.
-    bin_dir
-        Folder of `rlaunch` and the other programs of this environment.
+    The password of the database goes into `SECRET_FILES` only. `bin_dir` holds `rlaunch` and the other programs of this
+    environment.
     """
     values = {**_paths(root, bin_dir), **_access(where)}
     return {name: fill((profile_folder(profile) / name).read_text(), values) for name in CONFIG_FILES}
@@ -107,12 +97,7 @@ def _write(project: Project, names: set[str]) -> list[Path]:
 def write_category_configs(project: Project) -> list[Path]:
     """Write a worker and a queue adapter for each category, from `my_qadapter.yaml` and the settings.
 
-    Returns the changed files; a profile without a queue has none.
-
-    Raises
-    ------
-    InputError
-        FireWorks cannot read `my_qadapter.yaml`.
+    Returns the changed files; a profile without a queue has none. Raises as `queue_base`.
     """
     folder = project.fw_configs_dir
     if not has_queue(project.settings.profile):
@@ -121,9 +106,10 @@ def write_category_configs(project: Project) -> list[Path]:
     base = queue_base(project)
     for category in CATEGORIES:
         worker, adapter = category_files(project, category)
+        launch = f"{base['rocket_launch'].removesuffix(_ONE)} -w {shlex.quote(str(worker))}{_ONE}"
         for file, content in (
             (worker, {"name": f"{project.settings.profile}-{category}", "category": category, "query": "{}"}),
-            (adapter, _for_category(base, worker, resources(project, category))),
+            (adapter, {**base, **resources(project, category).queueadapter(), "rocket_launch": launch}),
         ):
             text = _DERIVED + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
             if _put(file, text):
@@ -140,10 +126,7 @@ def category_files(project: Project, category: str) -> tuple[Path, Path]:
 def queue_base(project: Project) -> dict[str, Any]:
     """Return the content of `my_qadapter.yaml`: the part common to all job scripts.
 
-    Raises
-    ------
-    InputError
-        The file is missing, or FireWorks cannot read it.
+    A file that is missing, or that FireWorks cannot read, is an InputError.
     """
     file = project.fw_configs_dir / "my_qadapter.yaml"
     fix = f"correct {file}, or rewrite it: gst init {shlex.quote(str(project.root))} --force"
@@ -165,11 +148,6 @@ def resources(project: Project, category: str) -> Resources:
     queue = project.settings.queue
     general = queue.every.over(profile[category].over(profile["every"]))
     return getattr(queue, category).over(general)
-
-
-def _for_category(base: dict[str, Any], worker: Path, wanted: Resources) -> dict[str, Any]:
-    command = base["rocket_launch"].removesuffix(_ONE)
-    return {**base, **wanted.queueadapter(), "rocket_launch": f"{command} -w {shlex.quote(str(worker))}{_ONE}"}
 
 
 def profile_folder(profile: str) -> Traversable:

@@ -34,19 +34,9 @@ class ChangedJob:
 
 
 def pause(project: Project, fw_ids: Sequence[int] | None = None) -> list[ChangedJob]:
-    """Pause fireworks that have not started; their queued jobs leave the queue, and running ones continue.
+    """Pause fireworks (None: all) that have not started; their queued jobs leave the queue, and running ones continue.
 
-    Parameters
-    ----------
-    project
-        The project.
-    fw_ids
-        The fireworks; None: all.
-
-    Raises
-    ------
-    InputError
-        A firework does not exist.
+    A firework that does not exist is an InputError.
     """
 
     def hold(results: Results, pad: LaunchPad, firework: dict[str, Any]) -> str:
@@ -60,13 +50,7 @@ def pause(project: Project, fw_ids: Sequence[int] | None = None) -> list[Changed
 
 
 def resume(project: Project, fw_ids: Sequence[int] | None = None) -> list[ChangedJob]:
-    """Resume paused fireworks; with ids, also cancelled ones.
-
-    Raises
-    ------
-    InputError
-        A firework does not exist.
-    """
+    """Resume paused fireworks; with ids, also cancelled ones; raises as `pause`."""
 
     def let_go(results: Results, pad: LaunchPad, firework: dict[str, Any]) -> str:
         if firework["state"] == "PAUSED":
@@ -96,13 +80,7 @@ def waiting_for_approval(project: Project, metadata: dict[str, Any]) -> tuple[li
 
 
 def cancel(project: Project, fw_ids: Sequence[int] | None = None) -> list[ChangedJob]:
-    """Stop running fireworks and keep waiting ones from starting; `resume` reverts it.
-
-    Raises
-    ------
-    InputError
-        A firework does not exist.
-    """
+    """Stop running fireworks and keep waiting ones from starting, which `resume` reverts; raises as `pause`."""
 
     def stop(results: Results, pad: LaunchPad, firework: dict[str, Any]) -> str:
         fw_id = firework["fw_id"]
@@ -135,10 +113,9 @@ def _each(
     for listed in found:
         # jobs start and end while many are cancelled
         firework = pad.fireworks.find_one({"fw_id": listed["fw_id"]}, fields) or listed
-        if firework["state"] in states:
-            changed.append(ChangedJob(firework["fw_id"], firework["name"], change(results, pad, firework)))
-        elif fw_ids is not None:
-            changed.append(ChangedJob(firework["fw_id"], firework["name"], f"unchanged: it is {firework['state']}"))
+        if (known := firework["state"]) in states or fw_ids is not None:
+            what = change(results, pad, firework) if known in states else f"unchanged: it is {known}"
+            changed.append(ChangedJob(firework["fw_id"], firework["name"], what))
     return changed
 
 

@@ -29,8 +29,6 @@ _OUTPUTS = {
     "potential_id": "potentials",
 }
 """Keys of a job's output that name the document it worked on, and its collection."""
-
-
 _HOSTS = "spec._tasks.job.hosts"
 
 
@@ -38,16 +36,8 @@ _HOSTS = "spec._tasks.job.hosts"
 class CostNode:
     """A document, or a group of one collection, with what its own jobs cost and the parts that it rests on.
 
-    Attributes
-    ----------
-    what
-        In words.
-    jobs
-        Uuids of the jobs that count here; a job counts where the tree first needs it.
-    spent
-        Cost of these jobs.
-    without_attempt
-        Documents of a kind that jobs make, of whose making this database has no attempt (imported ones).
+    A job counts where the tree first needs it. `without_attempt` counts documents of a kind that jobs make, of whose
+    making this database has no attempt (imported ones).
     """
 
     what: str
@@ -76,15 +66,10 @@ class CostNode:
 
 
 def cost_of(results: Results, text: str, collection: str | None = None) -> CostNode:
-    """Return the tree of what a document cost; see :func:`gst_jobflow.store.lookup.locate` for `text`.
+    """Return the tree of what a document cost; `text` and errors are as in :func:`gst_jobflow.store.lookup.locate`.
 
     An attempt stands for its job alone. A document's parts are what it was made from: the runs of a cycle and its
     potential; the dataset of a potential; the labels of a dataset; the runs from which labelled structures came.
-
-    Raises
-    ------
-    InputError
-        There is no such document, or several.
     """
     name, id = locate(results.database, text, *([collection] if collection else []))
     if name == "attempts":
@@ -93,15 +78,10 @@ def cost_of(results: Results, text: str, collection: str | None = None) -> CostN
         tree = CostNode(f"job {job['job_name']}", name, [id], [job["job_uuid"]])
     else:
         tree = _Tracer(results).node(name, [id])
-    _fill(results.database, tree)
-    return tree
-
-
-def _fill(database: Database, tree: CostNode) -> None:
-    """Put the cost of its jobs into each node."""
-    spent = spent_by_job(database, [job for _, node in tree.walk() for job in node.jobs])
+    spent = spent_by_job(results.database, [job for _, node in tree.walk() for job in node.jobs])
     for _, node in tree.walk():
         node.spent = sum((spent.get(job, Spent()) for job in node.jobs), Spent())
+    return tree
 
 
 class _Tracer:
@@ -174,8 +154,8 @@ class _Tracer:
     def _origins(self, collection: str, ids: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
         """Yield collection and ids of what documents rest on."""
         if collection == "structures":
-            yield "trajectories", self._ids("trajectories", "final_structure_id", ids)
-            yield "trajectories", self._values(collection, "source.trajectory_id", ids)
+            yield "trajectories", self._ids("trajectories", "_id", "final_structure_id", ids)
+            yield "trajectories", self._ids(collection, "source.trajectory_id", "_id", ids)
         if collection == "datasets":
             # numpy would slow the cost of all else
             from gst_jobflow.datasets.members import read_members
@@ -187,24 +167,19 @@ class _Tracer:
             yield from self._members(ids)
         for relation in relations_of(collection):
             if (collection, relation.field) not in _NO_ORIGINS:
-                yield relation.target, self._values(collection, relation.field, ids)
+                yield relation.target, self._ids(collection, relation.field, "_id", ids)
         if collection == "cycles":
             # last, so that the potential is a part of the cycle and not of its runs
-            yield "trajectories", self._ids("trajectories", "cycle_id", ids)
+            yield "trajectories", self._ids("trajectories", "_id", "cycle_id", ids)
 
-    def _ids(self, collection: str, field: str, values: Sequence[str]) -> list[str]:
+    def _ids(self, collection: str, path: str, field: str, values: Sequence[str]) -> list[str]:
+        """Return the ids at a path of the documents whose `field` has one of the values."""
         found = self.database[collection]
         return [
-            each["_id"] for batch in batches(values, _BATCH) for each in found.find({field: {"$in": batch}}, {"_id": 1})
-        ]
-
-    def _values(self, collection: str, path: str, ids: Sequence[str]) -> list[str]:
-        found = self.database[collection]
-        return [
-            value
-            for batch in batches(ids, _BATCH)
-            for document in found.find({"_id": {"$in": batch}}, {path: 1})
-            for value in ids_at(document, path.split("."))
+            id
+            for batch in batches(values, _BATCH)
+            for document in found.find({field: {"$in": batch}}, {path: 1})
+            for id in ids_at(document, path.split("."))
         ]
 
     def _members(self, ids: Sequence[str]) -> Iterator[tuple[str, list[str]]]:

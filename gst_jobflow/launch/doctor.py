@@ -141,25 +141,13 @@ class CheckContext:
         return CLUSTERS[0] if has_queue(self.profile) else LAPTOP
 
     def material(self) -> Material:
-        """Return the material of the project, else Ge-Sb-Te.
-
-        Raises
-        ------
-        InputError
-            Its file, a value, or a setting of label backends does not fit.
-        """
+        """Return the material of the project, else Ge-Sb-Te; InputError if it or its label settings do not fit."""
         found = default_material() if self.project is None else material_of(self.project)
         check_labels(found)
         return found
 
     def need_project(self) -> Project:
-        """Return the project.
-
-        Raises
-        ------
-        NoProjectError
-            There is no project.
-        """
+        """Return the project; raises NoProjectError without one."""
         if self.project is None:
             raise NoProjectError("no project", "gst init DIR, then work in it")
         return self.project
@@ -183,21 +171,8 @@ def checks(
 ) -> list[Check]:
     """Run every check of a profile, slow ones in parallel.
 
-    Parameters
-    ----------
-    project
-        None: checks that need a project fail, but are not required.
-    profile
-        None: the project's, else laptop.
-    tell
-        Called with each finished check.
-    more
-        Checks beside those of the table, of what this module does not know.
-
-    Returns
-    -------
-    list of Check
-        In the order of the table, then `more`.
+    Without a project, checks that need one fail, but are not required. The profile is the project's, else laptop;
+    `tell` is called with each finished check, and `more` are checks beside those of the table, which come last.
     """
     settings = project.settings if project else Settings()
     context = CheckContext(project, settings, profile or settings.profile)
@@ -219,10 +194,8 @@ def run_check(entry: CheckEntry, context: CheckContext) -> Check:
     required = context.like in entry.required
     try:
         found = entry.look(context)
-    except NoProjectError as err:
-        return Check(entry.name, False, err.message, "", err.fix)
     except GstError as err:
-        return Check(entry.name, False, err.message, "", err.fix, required)
+        return Check(entry.name, False, err.message, "", err.fix, required and not isinstance(err, NoProjectError))
     except ImportError as err:
         return Check(entry.name, False, f"cannot import: {err}", "", "pip install 'gst_jobflow[all]'", required)
     return Check(entry.name, True, found.what, found.version, "", required)
@@ -311,29 +284,25 @@ def database(context: CheckContext) -> CheckResult:
 def check_launchpad(context: CheckContext) -> CheckResult:
     """Check that FireWorks' launchpad is prepared."""
     base = connect(context.need_project())
-    try:
+    with base.client:
         if base["fw_id_assigner"].find_one({}, {"_id": 1}) is None:
             raise DatabaseError("the launchpad is not initialised", "gst db migrate")
         return CheckResult(f"{base['fireworks'].estimated_document_count()} fireworks", _version("fireworks"))
-    finally:
-        base.client.close()
 
 
 def check_job_store(context: CheckContext) -> CheckResult:
     """Check that jobflow's outputs can be written and read."""
-    base = connect(context.need_project())
+    collection = connect(context.need_project())[JOB_STORE_COLLECTION]
+    probe = {"_id": ObjectId(), "uuid": "gst doctor", "index": 0}
     try:
-        collection = base[JOB_STORE_COLLECTION]
-        probe = {"_id": ObjectId(), "uuid": "gst doctor", "index": 0}
-        collection.insert_one(probe)
-        collection.delete_one({"_id": probe["_id"]})
-        return CheckResult(f"{collection.estimated_document_count()} outputs", _version("jobflow"))
+        with collection.database.client:
+            collection.insert_one(probe)
+            collection.delete_one({"_id": probe["_id"]})
+            return CheckResult(f"{collection.estimated_document_count()} outputs", _version("jobflow"))
     except PyMongoError as err:
         raise DatabaseError(
             f"the job store cannot be written ({type(err).__name__})", "grant the user readWrite there"
         ) from err
-    finally:
-        base.client.close()
 
 
 def reachable_from_nodes(context: CheckContext) -> CheckResult:
@@ -377,15 +346,13 @@ def lammps(context: CheckContext) -> CheckResult:
 def pacemaker(context: CheckContext) -> CheckResult:
     """Check pacemaker's programs and import its tensorpot evaluator."""
     runner = pacemaker_runner(context.settings)
-    beside = runner.pacemaker.parent / "python"
-    interpreter = str(beside) if beside.exists() else sys.executable
     code = (
         "import pyace, tensorflow, tensorpotential.compat.pace\n"
         "from importlib.metadata import version as v\n"
         "print('python-ace', v('python-ace'), 'tensorpotential', v('tensorpotential'),"
         " 'tensorflow', tensorflow.__version__, len(tensorflow.config.list_physical_devices('GPU')), 'GPU')"
     )
-    said = _import(interpreter, code, "scripts/install_pacemaker", runner.environment())
+    said = _import(str(runner.python), code, "scripts/install_pacemaker", runner.environment())
     return CheckResult(f"{runner.pacemaker}: {said}", said.split()[1])
 
 
@@ -439,7 +406,6 @@ def vasp(context: CheckContext) -> CheckResult:
     wanted = context.settings.vasp
     if not wanted.command:
         raise MissingProgramError("no vasp.command is set", "set vasp.command, for example 'srun vasp_std' (licensed)")
-
     find_command(wanted.command)
     root = wanted.potcar_dir or os.environ.get("PMG_VASP_PSP_DIR")
     if not root:
@@ -484,13 +450,7 @@ def queue_job(context: CheckContext) -> CheckResult:
 
 
 def _with_queue(context: CheckContext) -> Project:
-    """Return the project, whose profile must have a queue.
-
-    Raises
-    ------
-    InputError
-        There is no project, or its profile has no queue.
-    """
+    """Return the project, whose profile must have a queue."""
     project = context.need_project()
     if not has_queue(project.settings.profile):
         raise InputError(
@@ -559,9 +519,8 @@ def _not_zero(text: str, style: str) -> None:
 
 def _potcar(root: Path, name: str) -> bool:
     folder = root / "POT_GGA_PAW_PBE_54"
-    flat = (folder / f"POTCAR.{name}{end}" for end in ("", ".gz", ".bz2", ".Z"))
-    nested = (folder / name / f"POTCAR{end}" for end in ("", ".gz", ".bz2", ".Z"))
-    return any(file.is_file() for file in (*flat, *nested))
+    places = (folder / f"POTCAR.{name}", folder / name / "POTCAR")
+    return any(Path(f"{place}{end}").is_file() for place in places for end in ("", ".gz", ".bz2", ".Z"))
 
 
 def _version(package: str) -> str:
@@ -579,13 +538,7 @@ def _import(interpreter: str, code: str, fix: str, environment: dict[str, str] |
 
 
 def _output(command: list[str], fix: str = "", environment: dict[str, str] | None = None) -> str:
-    """Run a short program and return what it printed.
-
-    Raises
-    ------
-    MissingProgramError
-        The program does not start, fails, or takes too long.
-    """
+    """Run a short program and return what it printed; one that fails counts as missing."""
     name = Path(command[0]).name
     try:
         process = subprocess.Popen(

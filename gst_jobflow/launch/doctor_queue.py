@@ -30,13 +30,7 @@ _FIX = "correct the request: queue in gst.yaml, or fw_configs/my_qadapter.yaml"
 
 
 def refused_categories(project: Project) -> dict[str, str]:
-    """Let SLURM validate a job script of each category; return the reasons of refused ones.
-
-    Raises
-    ------
-    InputError
-        The queue configs are invalid.
-    """
+    """Let SLURM validate a job script of each category; return the reasons of refused ones; raises as `queue_base`."""
     refused: dict[str, str] = {}
     write_category_configs(project)
     with _folder(project) as name:
@@ -53,10 +47,7 @@ def refused_categories(project: Project) -> dict[str, str]:
 def run_test_job(project: Project, wait_s: float) -> str:
     """Run a small job that looks for the project and its database; return its result as text.
 
-    Returns
-    -------
-    str
-        A full queue is no error: the text then says that the job still waits.
+    A full queue is no error: the text then says that the job still waits.
 
     Raises
     ------

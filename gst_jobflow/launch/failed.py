@@ -10,7 +10,7 @@ from typing import Any
 from gst_jobflow.base.categories import CATEGORIES
 from gst_jobflow.base.disk import DISK_FULL, FIX, has_room
 from gst_jobflow.base.resources import QUEUE_KEY
-from gst_jobflow.base.settings import Project, QueueSettings
+from gst_jobflow.base.settings import Project
 from gst_jobflow.documents import Attempt, derive_id, now
 from gst_jobflow.launch.configs import has_queue, resources
 from gst_jobflow.launch.keys import CATEGORY_KEY
@@ -32,14 +32,9 @@ _WHAT_PASSED = {
 
 @dataclass(frozen=True)
 class Rerun:
-    """A failed firework that may run again.
+    """A failed firework that may run again, with the memory to request now if it ran out of memory.
 
-    Attributes
-    ----------
-    memory
-        Memory to request now, if it ran out of memory.
-    unseen
-        Attempt to record first, if the job failed before it could record one.
+    `unseen` is the attempt to record first, if the job failed before it could record one.
     """
 
     fw_id: int
@@ -61,29 +56,16 @@ class _Failure:
 
 
 def find_reruns(results: Results, project: Project, failed: bool) -> list[Rerun]:
-    """Return the failed fireworks that may run again.
-
-    Parameters
-    ----------
-    failed
-        Include all failures, not only those whose cause passes by itself.
-    """
+    """Return the failed fireworks that may run again: those whose cause passes by itself or, with `failed`, all."""
     fizzled = list(results.database["fireworks"].find({"state": "FIZZLED"}))
-    limits = _limits(project.settings.queue)
+    most = project.settings.queue.max_losses
+    # how often failures of each class run again by themselves
+    limits = {"walltime": WALLTIME_LOSSES * most, "database": most, "out_of_memory": most}
+    limits["killed"] = min(_KILLED_STARTS, most)
     if fizzled and all(has_room(folder) for folder in (project.runs_dir, project.artifacts_dir)):
-        limits[DISK_FULL] = project.settings.queue.max_losses
+        limits[DISK_FULL] = most
     found = (_rerun_of(results, project, firework, limits, failed) for firework in fizzled)
     return [rerun for rerun in found if rerun]
-
-
-def _limits(queue: QueueSettings) -> dict[str, int]:
-    """Return how often failures of each class run again by themselves."""
-    return {
-        "walltime": WALLTIME_LOSSES * queue.max_losses,
-        "database": queue.max_losses,
-        "killed": min(_KILLED_STARTS, queue.max_losses),
-        "out_of_memory": queue.max_losses,
-    }
 
 
 def _rerun_of(

@@ -43,6 +43,9 @@ class RecordedJobFiretask(JobFiretask):
 
     Outputs go to the project's job store, whether `gst launch`, `rlaunch` or a SLURM script starts the firework;
     jobflow's default store is in memory.
+
+    FireWorks loads a firework four times for a launch and stores it as often. So the job stays in its stored form until
+    it runs.
     """
 
     required_params = ("job",)  # type: ignore[assignment]  # jobflow requires two
@@ -53,6 +56,18 @@ class RecordedJobFiretask(JobFiretask):
         # FireWorks reads its tasks before its first ping
         ping.install_ping()
 
+    @classmethod
+    def from_dict(cls, m_dict: dict[str, Any]) -> RecordedJobFiretask:
+        """Take the stored form."""
+        return cls(m_dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the stored form."""
+        return dict(self) if self._is_stored() else super().to_dict()
+
+    def _is_stored(self) -> bool:
+        return isinstance(self["job"], dict)
+
     def run_task(self, fw_spec: dict[str, Any]) -> FWAction:
         """Find the project, record an attempt, and let jobflow run the job."""
         pad = getattr(self, "launchpad", None)
@@ -60,20 +75,23 @@ class RecordedJobFiretask(JobFiretask):
         os.environ.update(project.environment())
         connection = _wait_for_database(project)
         results = Results(connection.database, ArtifactStore(project.artifacts_dir), Path.cwd())
-        job = self["job"]
-        number = _ingest_earlier(results, job.uuid) + 1
-        begin_share(results.database, job.uuid)
+        job = self["job"] if self._is_stored() else self["job"].as_dict()
+        uuid = job["uuid"]
+        number = _ingest_earlier(results, uuid) + 1
+        begin_share(results.database, uuid)
         worker = str(fw_spec.get("_fw_env", {}).get("worker", ""))
         fw_id = getattr(self, "fw_id", None)
         with (
-            recorded(results, job.uuid, job.name, fw_id, worker, number),
+            recorded(results, uuid, job["name"], fw_id, worker, number),
             _can_be_cancelled(),
-            _outputs_in(connection.job_store_beside(pad)),
+            _outputs_in(connection.job_store),
         ):
+            if self._is_stored():
+                self.update(super().from_dict(dict(self)))
             action = super().run_task(fw_spec)
         for workflow in [*(action.detours or []), *(action.additions or [])]:
             record_all(workflow, project.root)
-            _copy_resources(workflow, job.uuid, fw_spec)
+            _copy_resources(workflow, uuid, fw_spec)
         # the last ping also reads tracked files
         if "_trackers" not in fw_spec:
             ping.skip_last_ping()
@@ -157,7 +175,7 @@ def _project_of(fw_spec: dict[str, Any], pad: LaunchPad | None) -> Project:
 def _opened(root: Path) -> Project:
     """Open a project; read its settings again only if they may have changed since the last job."""
     found = (root / PROJECT_FILE).stat()
-    variables = tuple(sorted(item for item in os.environ.items() if item[0].startswith(ENV_PREFIX)))
+    variables = tuple((name, os.environ[name]) for name in sorted(os.environ) if name.startswith(ENV_PREFIX))
     return _read_project(root, (found.st_ino, found.st_size, found.st_mtime_ns), variables)
 
 

@@ -23,13 +23,7 @@ class Log:
 
 
 def attempts_of(database: Database, fw_id: int) -> list[dict[str, Any]]:
-    """Return the attempts of a firework, oldest first.
-
-    Raises
-    ------
-    InputError
-        The firework does not exist or has not started.
-    """
+    """Return the attempts of a firework, oldest first; InputError if it does not exist or has not started."""
     firework = database["fireworks"].find_one({"fw_id": fw_id}, {"state": 1})
     if firework is None:
         raise InputError(f"there is no job {fw_id}", "gst status shows ids; lpad get_fws lists all")
@@ -39,19 +33,16 @@ def attempts_of(database: Database, fw_id: int) -> list[dict[str, Any]]:
     return found
 
 
-def logs(directory: Path, n_lines: int, n_files: int = 3) -> list[Log]:
-    """Return the last lines of the newest files in a launch directory, newest last.
+def logs(directory: Path, n_lines: int) -> list[Log]:
+    """Return the last lines of the three newest files in a launch directory, newest last.
 
-    Raises
-    ------
-    DataError
-        The directory is missing or on another machine.
+    A directory that is missing, or on another machine, is a DataError.
     """
     if not directory.is_dir():
         raise DataError(f"{directory} does not exist here", "look on the machine that ran the job")
     files = {file for pattern in PATTERNS for file in directory.glob(pattern) if file.is_file()}
     full = sorted((file for file in files if file.stat().st_size), key=lambda file: (file.stat().st_mtime, str(file)))
-    return [Log(file, tail(file, n_lines)) for file in full[-n_files:]]
+    return [Log(file, tail(file, n_lines)) for file in full[-3:]]
 
 
 def tail(file: Path, n_lines: int) -> list[str]:

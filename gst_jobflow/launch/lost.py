@@ -45,16 +45,9 @@ class CutPoint(Enum):
 
 @dataclass(frozen=True)
 class Lost:
-    """A firework that was cut off.
+    """A firework that was cut off, with its SLURM job.
 
-    Attributes
-    ----------
-    attempt_id
-        The attempt in state running; only for `CutPoint.ATTEMPT`.
-    launch_id
-        The launch without an attempt, if any.
-    job_id
-        The SLURM job.
+    `attempt_id` is the attempt in state running, for `CutPoint.ATTEMPT` only; `launch_id` a launch without an attempt.
     """
 
     fw_id: int
@@ -116,7 +109,8 @@ class _Queue:
         if job is None:
             return f"SLURM job {job_id} is gone from the queue", "killed"
         if not job.alive:
-            return f"SLURM job {job_id}: {job.end_in_words}", job.failure_class
+            failure_class, words = job.end
+            return f"SLURM job {job_id}: {words}", failure_class
         if began is None:
             return None
         later = job.starts is not None and job.starts > began + timedelta(seconds=2)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,9 +82,8 @@ def submit_together(
         for (firework, _, place), request in zip(reserved, requests, strict=True)
     ]
     adapter.update(requests[0])
-    adapter.update(
-        {name: f"{amount}G" if name == "mem" else amount for name, amount in _sum(map(_amounts, requests)).items()}
-    )
+    total = sum((Counter(_amounts(request)) for request in requests), Counter())
+    adapter.update({name: f"{amount}G" if name == "mem" else amount for name, amount in total.items()})
     adapter["walltime"] = max((request["walltime"] for request in requests), key=walltime_s)
     adapter["job_name"] = f"{get_slug(reserved[0][0]['name'])[: QUEUE_JOBNAME_MAXLEN - 5]}-x{len(reserved)}"
     adapter["rocket_launch"] = "\n".join([*starts, "wait"])
@@ -165,10 +165,3 @@ def _amounts(request: dict[str, Any]) -> dict[str, int]:
     ranks = {"ntasks": int(request.get("ntasks") or 1)}
     memory = request.get("mem")
     return ranks if memory is None else {**ranks, "mem": int(str(memory).removesuffix("G"))}
-
-
-def _sum(amounts: Iterable[dict[str, int]]) -> dict[str, int]:
-    total: dict[str, int] = {}
-    for each in amounts:
-        total = {name: total.get(name, 0) + amount for name, amount in each.items()}
-    return total

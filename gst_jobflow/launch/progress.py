@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pymongo.database import Database
 
+from gst_jobflow.documents import now
 from gst_jobflow.launch.keys import STUDY_KEY
 from gst_jobflow.launch.launches import newest_attempt
 
@@ -21,17 +21,7 @@ _EVERY_S = 15.0
 
 
 class Progress:
-    """Watch fireworks and report on stderr.
-
-    Parameters
-    ----------
-    database
-        The project's database.
-    fw_ids
-        The fireworks to watch; those that running jobs add are watched, too.
-    detail
-        Function that describes the state of a running job.
-    """
+    """Watch fireworks, and those that running jobs add, and report on stderr."""
 
     def __init__(self, database: Database, fw_ids: list[int], detail: Detail) -> None:
         self.database, self.fw_ids, self.detail = database, fw_ids, detail
@@ -72,8 +62,7 @@ class Progress:
         return f"{firework['name']}: FAILED{took}: {attempt.get('reason', 'no reason was recorded')}"
 
     def _show_running(self, running: list[dict[str, Any]], done: int, total: int) -> None:
-        now = time.monotonic()
-        if not running or (not self._on_terminal and now - self._last_line < _EVERY_S):
+        if not running or (not self._on_terminal and time.monotonic() - self._last_line < _EVERY_S):
             return
         words = []
         for firework in running:
@@ -86,7 +75,7 @@ class Progress:
             sys.stderr.flush()
         else:
             self._report(line)
-        self._last_line = now
+        self._last_line = time.monotonic()
 
     def _report(self, line: str) -> None:
         sys.stderr.write((f"\r\x1b[2K{line}\n") if self._on_terminal else f"{line}\n")
@@ -94,11 +83,8 @@ class Progress:
 
 
 def _seconds(attempt: dict[str, Any]) -> float | None:
-    started, ended = attempt.get("started_at"), attempt.get("ended_at")
-    if started is None:
-        return None
-    end = ended or datetime.now(UTC)
-    return (end - started).total_seconds()
+    started = attempt.get("started_at")
+    return None if started is None else ((attempt.get("ended_at") or now()) - started).total_seconds()
 
 
 def durations(database: Database, fw_ids: list[int]) -> list[tuple[str, float, int]]:

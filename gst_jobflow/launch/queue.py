@@ -70,8 +70,6 @@ class QueueLauncher:
 
     Parameters
     ----------
-    project
-        A project whose profile has a queue.
     max_queued
         Largest number of the project's jobs in the queue; None: that of the settings.
     forever
@@ -193,10 +191,7 @@ class QueueLauncher:
         return any(item.again for item in found)
 
     def _submit_one(self, pad: LaunchPad, category: str) -> int:
-        """Submit a SLURM job for the next fireworks of a category, and return how many they are.
-
-        0 if none is ready or sbatch needs a pause.
-        """
+        """Submit a SLURM job for the next fireworks of a category; return how many, 0 for none or after a refusal."""
         backoff = self._backoffs.setdefault(category, _Backoff(self.settings.backoff_s, _LONGEST_BACKOFF_S))
         if not backoff.is_over():
             return 0
@@ -346,8 +341,6 @@ def _in_queue(pad: LaunchPad) -> int:
 
 
 def _worker_and_adapter(project: Project, category: str) -> tuple[FWorker, dict[str, Any]]:
-    from fireworks import FWorker
-
     if category == OTHER:
         query = {"spec._category": {"$nin": list(CATEGORIES)}}
         return FWorker(f"{project.settings.profile}-{OTHER}", query=query), queue_base(project)
@@ -367,13 +360,7 @@ def _trouble(err: Exception) -> str | None:
 
 @contextlib.contextmanager
 def _only_one(project: Project) -> Iterator[None]:
-    """Hold the project's launcher lock.
-
-    Raises
-    ------
-    InputError
-        Another launcher holds the lock.
-    """
+    """Hold the project's launcher lock, or refuse to launch beside another launcher."""
     project.private_dir.mkdir(mode=0o700, exist_ok=True)
     with (project.private_dir / "queue.lock").open("a+") as file:
         try:

@@ -50,19 +50,7 @@ def recover(project: Project, *, failed: bool = False, dry_run: bool = False) ->
 
     Safe in cron and beside running launchers: one recovery runs at a time, and each step checks again.
 
-    Parameters
-    ----------
-    project
-        The project.
-    failed
-        Rerun failed fireworks too.
-    dry_run
-        Only report.
-
-    Returns
-    -------
-    list of Recovered
-        One entry a firework.
+    Returns an entry for each firework; `failed` includes failed ones, and `dry_run` only reports.
     """
     results, pad = Results.open(project), launchpad(project)
     with _one_at_a_time(project):

@@ -89,10 +89,7 @@ class ServiceStatus:
 def find_mongod(chosen: Path | None = None) -> Path:
     """Return the mongod to run: the chosen one, else that on PATH, else that of the pip wheel.
 
-    Raises
-    ------
-    MissingProgramError
-        No mongod was found, or the chosen one is not executable.
+    Without one, or if the chosen one is not executable, that is a MissingProgramError.
     """
     fix = "pip install 'gst_jobflow[services]', install MongoDB, or set mongo.mongod"
     if chosen is not None:
@@ -113,13 +110,7 @@ def find_mongod(chosen: Path | None = None) -> Path:
 
 
 class LocalMongod:
-    """The database server of a project: its own mongod, or an external one.
-
-    Parameters
-    ----------
-    project
-        Project whose `.gst/mongod/` holds data, log and state.
-    """
+    """The server of a project: its own mongod, with data, log and state in `.gst/mongod/`, or an external one."""
 
     def __init__(self, project: Project) -> None:
         self.project = project
@@ -132,10 +123,7 @@ class LocalMongod:
     def up(self, take_over: bool = False) -> ServiceStatus:
         """Start the server unless it runs; safe to repeat, even from several processes at once.
 
-        Parameters
-        ----------
-        take_over
-            Start here even if the server last ran on another host of a shared file system.
+        With `take_over`, start here even if it last ran on another host of a shared file system.
 
         Raises
         ------
@@ -177,29 +165,28 @@ class LocalMongod:
     def status(self) -> ServiceStatus:
         """Return the state and size of the server; a stopped server is no error."""
         external = external_uri(self.project) is not None
-        pid = None if external else self._pid()
+        status = ServiceStatus(False, "", external, pid=None if external else self._pid())
         try:
             where = connection(self.project)
-        except DatabaseError as err:
-            return ServiceStatus(False, "", external, pid=pid, problem=err.message, fix=err.fix)
-        status = ServiceStatus(False, where.shown, external, pid=pid, port=where.port or None)
-        if external:
-            status.host = hosts_of(where.full_uri)
-        try:
+            status.uri, status.port = where.shown, where.port or None
+            status.host = hosts_of(where.full_uri) if external else LOOPBACK
             database = open_database(where)
         except DatabaseError as err:
             status.problem, status.fix = err.message, err.fix
             return status
-        _measure(database, status)
-        database.client.close()
+        with database.client:
+            _measure(database, status)
         return status
 
     def allow_database(self, name: str) -> None:
         """Grant the application's user access to database `name` of the project's own, running mongod."""
-        credentials = read_credentials(self.project)
-        port = int(read_state(self.project)["port"])
-        with self._admin(credentials, port) as client:
-            _grant(client, name)
+        admin, port = read_credentials(self.project)["admin"], int(read_state(self.project)["port"])
+        where = Connection("admin", 10.0, None, port, admin["username"], admin["password"])
+        with open_database(where).client as client:
+            has = client.admin.command("usersInfo", APP_USER)["users"][0]["roles"]
+            wanted = [{"role": role, "db": name} for role in APP_ROLES]
+            if any(role not in has for role in wanted):
+                client.admin.command("grantRolesToUser", APP_USER, roles=wanted)
 
     # -- what runs
 
@@ -397,16 +384,6 @@ class LocalMongod:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
-    @contextlib.contextmanager
-    def _admin(self, credentials: dict[str, dict[str, str]], port: int) -> Iterator[MongoClient]:
-        admin = credentials["admin"]
-        where = Connection("admin", 10.0, None, port, admin["username"], admin["password"])
-        client = open_database(where).client
-        try:
-            yield client
-        finally:
-            client.close()
-
     def _with_notes(self, notes: list[str]) -> ServiceStatus:
         status = self.status()
         status.notes = list(notes)
@@ -464,14 +441,6 @@ def _set_users(client: MongoClient, credentials: dict[str, dict[str, str]]) -> N
             client.admin.command("updateUser", user, pwd=entry["password"])
         else:
             client.admin.command("createUser", user, pwd=entry["password"], roles=roles)
-
-
-def _grant(client: MongoClient, database: str) -> None:
-    """Grant the application's user access to `database`, besides its present rights."""
-    has = client.admin.command("usersInfo", APP_USER)["users"][0]["roles"]
-    wanted = [{"role": role, "db": database} for role in APP_ROLES]
-    if any(role not in has for role in wanted):
-        client.admin.command("grantRolesToUser", APP_USER, roles=wanted)
 
 
 def _command_line(pid: int) -> list[str]:

@@ -16,28 +16,18 @@ from gst_jobflow.base.errors import MissingProgramError, RunError
 from gst_jobflow.base.settings import ENV_PREFIX, PROJECT_VARIABLE
 
 ENDED = {
-    "BOOT_FAIL": "node",
-    "CANCELLED": "cancelled",
-    "COMPLETED": "killed",
-    "DEADLINE": "walltime",
-    "FAILED": "killed",
-    "NODE_FAIL": "node",
-    "OUT_OF_MEMORY": "out_of_memory",
-    "PREEMPTED": "node",
-    "REVOKED": "cancelled",
-    "TIMEOUT": "walltime",
+    "BOOT_FAIL": ("node", "its node did not start"),
+    "CANCELLED": ("cancelled", "it was cancelled"),
+    "COMPLETED": ("killed", "it ended (completed)"),
+    "DEADLINE": ("walltime", "it passed its deadline"),
+    "FAILED": ("killed", "it ended (failed)"),
+    "NODE_FAIL": ("node", "its node failed"),
+    "OUT_OF_MEMORY": ("out_of_memory", "it needed more memory than it had"),
+    "PREEMPTED": ("node", "it was preempted"),
+    "REVOKED": ("cancelled", "it ended (revoked)"),
+    "TIMEOUT": ("walltime", "it passed its time limit"),
 }
-"""States of ended jobs, and the failure class of a run that ended with them."""
-
-_WORDS = {
-    "BOOT_FAIL": "its node did not start",
-    "CANCELLED": "it was cancelled",
-    "DEADLINE": "it passed its deadline",
-    "NODE_FAIL": "its node failed",
-    "OUT_OF_MEMORY": "it needed more memory than it had",
-    "PREEMPTED": "it was preempted",
-    "TIMEOUT": "it passed its time limit",
-}
+"""States of ended jobs: the failure class of a run that ended with them, and the end in words."""
 _IDS_AT_ONCE = 200
 # the folder comes last, since it may contain the separator
 _FIELDS = ("%i", "%T", "%r", "%S", "%e", "%N", "%Z")
@@ -67,15 +57,11 @@ class QueueJob:
         return self.state in ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT")
 
     @property
-    def failure_class(self) -> str:
-        """Return the failure class of a run that ended with the job."""
-        return ENDED.get(self.state, "killed")
-
-    @property
-    def end_in_words(self) -> str:
-        """Describe the end of the job."""
+    def end(self) -> tuple[str, str]:
+        """Return the failure class of a run that ended with the job, and the end in words."""
+        failure_class, words = ENDED.get(self.state, ("killed", f"it ended ({self.state.lower()})"))
         where = f" ({self.nodes})" if self.nodes and self.state in ("NODE_FAIL", "OUT_OF_MEMORY") else ""
-        return f"{_WORDS.get(self.state, f'it ended ({self.state.lower()})')}{where}"
+        return failure_class, words + where
 
 
 def available() -> bool:
@@ -84,15 +70,7 @@ def available() -> bool:
 
 
 def my_jobs() -> dict[str, QueueJob]:
-    """Return waiting, running and recently ended jobs of this user by id.
-
-    Raises
-    ------
-    MissingProgramError
-        `squeue` is missing.
-    RunError
-        SLURM does not answer.
-    """
+    """Return waiting, running and recently ended jobs of this user by id; raises as `ask_slurm`."""
     command = ["squeue", "-h", "-a", "-t", "all", "-u", str(os.getuid()), "-o", "|".join(_FIELDS)]
     jobs = (_of_line(line) for line in ask_slurm(command).splitlines() if line.count("|") >= len(_FIELDS) - 1)
     return {job.id: job for job in jobs}
@@ -143,13 +121,7 @@ def _number(text: str) -> float:
 
 
 def scancel(ids: Iterable[str]) -> None:
-    """Cancel jobs.
-
-    Raises
-    ------
-    RunError
-        SLURM refuses.
-    """
+    """Cancel jobs; raises as `ask_slurm`."""
     if words := list(ids):
         ask_slurm(["scancel", *words])
 
@@ -167,17 +139,10 @@ def _time(text: str) -> datetime | None:
 
 
 def sbatch(*arguments: str, folder: Path | None = None) -> str:
-    """Run sbatch and return what it printed.
+    """Run sbatch and return what it printed; raises as `ask_slurm`, and RunError if SLURM refuses the job.
 
     SLURM stores the environment of a job. So the URI of the database, which holds a password, stays out if the job can
     read it from the project's private file.
-
-    Raises
-    ------
-    MissingProgramError
-        `sbatch` is missing.
-    RunError
-        SLURM refuses the job or does not answer.
     """
     environment = dict(os.environ)
     project = environment.get(PROJECT_VARIABLE)

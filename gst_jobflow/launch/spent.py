@@ -22,24 +22,18 @@ _JOULES_PER_KWH = 3.6e6
 
 @dataclass(frozen=True)
 class Spent:
-    """Cost of attempts; those that failed count, and are known apart.
+    """Cost of attempts: cores that they held times their time, and energy; failed ones count, and are known apart.
 
     Attributes
     ----------
-    attempts, failed_attempts
-        Number of executions; those that failed or were lost.
-    core_hours
-        Cores that they held times their time, failed ones too.
-    failed_core_hours
-        Those of attempts that failed or were lost.
+    failed_attempts, failed_core_hours
+        Those that failed or were lost.
     running_core_hours
         Those of attempts that still run, until now.
     hours_of_unknown_cores
         Time of attempts whose cores nothing tells; not in `core_hours`.
-    slurm_kWh
-        Energy of the attempts that SLURM measured.
-    slurm_core_hours
-        Core hours of these attempts.
+    slurm_kWh, slurm_core_hours
+        Energy of the attempts that SLURM measured, and their core hours.
     """
 
     attempts: int = 0

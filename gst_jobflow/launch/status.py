@@ -23,8 +23,6 @@ def status(
 
     Parameters
     ----------
-    database
-        The project's database.
     fw_ids
         The fireworks; None: all.
     ask_slurm

@@ -49,12 +49,7 @@ class Workers:
         return sum(process.poll() is None for process in self.processes)
 
     def tend(self) -> list[str]:
-        """Restart workers that ended with an error, and recover their jobs.
-
-        Returns
-        -------
-        list of str
-            A line for each restarted worker.
+        """Restart workers that ended with an error, and recover their jobs; return a line for each restarted worker.
 
         Raises
         ------

@@ -20,24 +20,8 @@ MAX_FIREWORKS = 500
 """Largest workflow: the cost of a launch grows with its size (0.04 s + 56 µs a firework)."""
 
 
-def jobs_of(flow: Flow | Job) -> list[Job]:
-    """Return all jobs of a flow in order of their dependencies."""
-    if not hasattr(flow, "iterflow"):
-        return [flow]
-    with warnings.catch_warnings():
-        # independent jobs need no order
-        warnings.filterwarnings("ignore", message="Some jobs are not connected")
-        return [job for job, _ in flow.iterflow()]
-
-
 def to_workflow(flow: Flow | Job, project: Project, metadata: dict[str, Any] | None = None) -> Workflow:
-    """Convert a flow to a workflow whose specs hold no store and no password.
-
-    Raises
-    ------
-    InputError
-        The flow has more than `MAX_FIREWORKS` jobs.
-    """
+    """Convert a flow to a workflow whose specs hold no store or password; InputError beyond `MAX_FIREWORKS` jobs."""
     from jobflow.managers.fireworks import flow_to_workflow
 
     with warnings.catch_warnings():
@@ -71,13 +55,7 @@ def submit(
 
 
 def write_workflow(flow: Flow | Job, project: Project, target: Path) -> None:
-    """Write the workflow of a flow into a file that `lpad add` submits.
-
-    Raises
-    ------
-    InputError
-        The file exists, or its ending is not that of YAML or JSON.
-    """
+    """Write the workflow of a flow into a new .yaml or .json file that `lpad add` submits; InputError for others."""
     if target.suffix not in (".yaml", ".json"):
         raise InputError(f"{target} is neither YAML nor JSON", "name a file that ends with .yaml or .json")
     if not target.parent.is_dir():

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gst_jobflow.base.words import counted
+from gst_jobflow.base.words import counted, number
 from gst_jobflow.report.collect import CycleData, StudyData
 
 # first-principles codes; all others are stand-ins
@@ -245,21 +245,6 @@ def duration(seconds: float | None) -> str:
     if seconds < 6000:
         return f"{seconds / 60:.3g} min"
     return f"{seconds / 3600:.3g} h"
-
-
-def number(value: Any, digits: int = 4) -> str:
-    """Format a number, a list or a word for a table; a dash for None, NaN and an empty list."""
-    if value is None or (isinstance(value, float) and not np.isfinite(value)):
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:,.{digits}g}" if abs(value) < 10**digits - 0.5 else f"{value:,.0f}"
-    if isinstance(value, list):
-        return ", ".join(map(str, value)) or "–"
-    return str(value)
 
 
 def extent(values: np.ndarray, digits: int) -> str:

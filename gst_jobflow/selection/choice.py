@@ -26,10 +26,7 @@ from gst_jobflow.store import Results
 class ChosenStructure:
     """A structure that is worth a label.
 
-    Attributes
-    ----------
-    gain
-        Gain in the log determinant of the information, given the active set and earlier choices.
+    `gain` is that in the log determinant of the information, given the active set and earlier choices.
     """
 
     found: FoundStructure
@@ -47,12 +44,7 @@ def grade(
 ) -> list[Grade]:
     """Return the extrapolation grade of each structure, over its mobile atoms.
 
-    Raises
-    ------
-    InputError, RunError
-        As :func:`gst_jobflow.selection.grade.gammas`.
-    MissingProgramError
-        LAMMPS is missing.
+    Raises as :func:`gst_jobflow.selection.grade.gammas`, and MissingProgramError without LAMMPS.
     """
     engine = lammps_engine(settings, n_ranks=1)
     with tempfile.TemporaryDirectory(prefix="gst_gamma_") as name:
@@ -71,10 +63,7 @@ def choose(
 ) -> list[ChosenStructure]:
     """Choose up to `number` structures with a grade in `window` by greedy D-optimality.
 
-    Raises
-    ------
-    InputError
-        No grade is in the window.
+    Raises InputError if no grade is in the window.
     """
     low, high = window
     inside = [(found, each) for found, each in graded if low <= each.maximum <= high]

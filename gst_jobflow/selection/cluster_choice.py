@@ -41,14 +41,9 @@ class NothingInWindowError(InputError):
 class CutSettings:
     """Settings of cells that are cut out.
 
-    Attributes
-    ----------
-    window
-        Grades of the centres; no atom of a cell may exceed the upper one.
-    radius_A
-        Radius of the unchanged environment, at least the potential's cutoff (None).
-    floor_A
-        Smallest distance at a seam; None: 0.8 of the sum of the covalent radii.
+    Grades of the centres lie in `window`, and no atom of a cell may exceed its upper end. `radius_A` is that of the
+    unchanged environment, at least the potential's cutoff (None). `floor_A` is the smallest distance at a seam; None:
+    0.8 of the sum of the covalent radii.
     """
 
     window: tuple[float, float]
@@ -57,13 +52,7 @@ class CutSettings:
     floor_A: float | None = None
 
     def radius(self, potential: Potential) -> float:
-        """Return the radius of the unchanged environment.
-
-        Raises
-        ------
-        InputError
-            It is below the cutoff of `potential`.
-        """
+        """Return the radius of the unchanged environment; raises InputError if `potential` reaches further."""
         if self.radius_A is not None and self.radius_A < potential.cutoff_A:
             raise InputError(
                 f"a radius of {self.radius_A:g} Å is below the potential's cutoff of {potential.cutoff_A:g} Å",
@@ -76,18 +65,10 @@ class CutSettings:
 class Candidate:
     """An atom of a frame with the cell around it.
 
-    Attributes
-    ----------
-    structure_id, step
-        Stored structure, or step of the trajectory, that is the frame.
-    atom
-        Place in the frame, from 0.
-    gamma
-        Grade in the frame, reproduced by the cell within `GAMMA_TOLERANCE`.
-    max_gamma
-        Largest grade in the cell with its seam relaxed; atoms of the core that were frozen in the frame do not count.
-    gain
-        Gain as in :class:`gst_jobflow.selection.choice.ChosenStructure`, of this atom alone.
+    The frame is a stored structure (`structure_id`) or the `step` of a trajectory, and `atom` is the place in it, from
+    0. `gamma` is the grade in the frame, reproduced by the cell within `GAMMA_TOLERANCE`. `max_gamma` is the largest
+    grade in the cell with its seam relaxed; atoms of the core that were frozen in the frame do not count. `gain` is as
+    in :class:`gst_jobflow.selection.choice.ChosenStructure`, of this atom alone.
     """
 
     name: str
@@ -105,10 +86,7 @@ def find_centres(
 ) -> Iterator[Candidate]:
     """Grade frames one by one on all ranks of `engine`, and cut cells around atoms with a grade in the window.
 
-    Raises
-    ------
-    InputError
-        A frame is small enough to be labelled whole, or as :meth:`LargeFrame.cut`.
+    Raises InputError if a frame is small enough to be labelled whole, or as :meth:`LargeFrame.cut`.
     """
     for found in frames:
         if len(found.atoms) <= cut.max_atoms:
@@ -137,17 +115,8 @@ def choose_clusters(
 ) -> tuple[list[Candidate], dict[str, str]]:
     """Choose up to `number` atoms by greedy D-optimality, and relax the seams of their cells.
 
-    If a cell is unsound afterwards, choose again without it.
-
-    Returns
-    -------
-    tuple
-        Chosen atoms in order, and the reason for each dropped cell by name.
-
-    Raises
-    ------
-    InputError
-        No atom has a grade in the window, or as :func:`find_centres`.
+    If a cell is unsound afterwards, choose again without it. Return the chosen atoms in order, and the reason for each
+    dropped cell by name. Raises InputError if no atom has a grade in the window, or as :func:`find_centres`.
     """
     engine, radius_A = lammps_engine(settings, n_ranks=cores), cut.radius(potential)
     with tempfile.TemporaryDirectory(prefix="gst_clusters_") as name:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from ase import Atoms
-from matscipy.neighbours import neighbour_list
 
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.structures.contacts import PairDistances, close_pairs, push_apart
@@ -32,16 +31,9 @@ _COINCIDENT = 0.7
 class Cluster:
     """A periodic cell around one atom.
 
-    Attributes
-    ----------
-    atoms
-        The centre first, in the middle of the cell; then the rest of the core, then the seam.
-    n_core
-        Atoms that keep their positions relative to the centre.
-    n_deleted
-        Atoms that were removed at the seam because they overlapped with others.
-    frozen
-        Core atoms, from 0, that were frozen in the frame; their grades do not count.
+    `atoms` are the centre first, in the middle of the cell; then the rest of the core, then the seam. The first
+    `n_core` keep their positions relative to the centre; `n_deleted` were removed at the seam because they overlapped
+    with others. The `frozen` ones of the core, from 0, were frozen in the frame; their grades do not count.
     """
 
     atoms: Atoms
@@ -63,11 +55,10 @@ def floors(species: Iterable[str], floor_A: float | None = None) -> PairDistance
 def centres(atoms: Atoms, gamma: np.ndarray, window: tuple[float, float], apart_A: float, most: int) -> list[int]:
     """Return atoms with a grade in `window`, largest first, each at least `apart_A` from earlier ones.
 
-    Parameters
-    ----------
-    gamma
-        Grade of each atom, shape (n_atoms,); nan is in no window.
+    `gamma` is the grade of each atom, shape (n_atoms,); nan is in no window.
     """
+    from matscipy.neighbours import neighbour_list
+
     low, high = window
     inside = np.flatnonzero((gamma >= low) & (gamma <= high))
     inside = inside[np.argsort(-gamma[inside], kind="stable")]
@@ -101,17 +92,8 @@ class LargeFrame:
         Its vectors are parallel to those of the frame; a direction in which the frame is narrower than the cell keeps
         its period. Of widths up to 3 Å above the smallest, the one with the fewest contacts below the floor is taken.
 
-        Parameters
-        ----------
-        radius_A
-            Radius around the centre in which atoms stay where they are.
-        floor_A
-            Smallest distance, as for :func:`floors`.
-
-        Raises
-        ------
-        InputError
-            The smallest cell has more than `max_atoms` atoms.
+        Atoms within `radius_A` of the centre stay where they are; `floor_A` is as for :func:`floors`. Raises InputError
+        if the smallest cell has more than `max_atoms` atoms.
         """
         smallest_A, held_A = 2 * (radius_A + SHELL_A) + GAP_A, radius_A + SHELL_A
         # in [-1/2, 1/2)
@@ -186,10 +168,7 @@ def seam_problem(cluster: Cluster, radius_A: float, floor_A: float | None = None
 def with_positions(cluster: Cluster, positions: np.ndarray) -> Cluster:
     """Return the cell with new positions (n_atoms, 3), Å, of the atoms beyond the core.
 
-    Raises
-    ------
-    DataError
-        A position is not finite.
+    Raises DataError if one is not finite.
     """
     if not np.isfinite(positions).all():
         raise DataError("a position is not finite", "the seam cannot be relaxed with this potential")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +14,7 @@ from gst_jobflow.documents import Trajectory
 from gst_jobflow.dynamics.deck import SERIES_FILE
 from gst_jobflow.dynamics.series import join_segments, read_series
 from gst_jobflow.selection.decorrelation import FEWEST_VALUES, detrended, equilibrated, smooth, statistical_inefficiency
+from gst_jobflow.selection.frames import fetched_files
 from gst_jobflow.store import Results
 
 ROUNDING_PS = 1e-6
@@ -27,13 +26,7 @@ _TEMPERATURE_DEGREE, _ENERGY_DEGREE = 3, 3
 
 @dataclass(frozen=True)
 class Course:
-    """Series of a trajectory.
-
-    Attributes
-    ----------
-    time_ps, potential_eV, temperature_K
-        Shape (N,), times from its start, rising.
-    """
+    """Series of a trajectory: rising times from its start and values, shape (N,) each."""
 
     time_ps: NDArray
     potential_eV: NDArray
@@ -64,14 +57,9 @@ class Stage:
 class Estimate:
     """Spacing of independent frames of a stage.
 
-    Attributes
-    ----------
-    spacing_ps
-        Statistical inefficiency of the potential energy as a time; None if unknown, for the given `reason`.
-    start_ps
-        Time from which the stage is equilibrated; its begin if conditions change.
-    n_independent
-        Number of independent energies after it.
+    `spacing_ps` is the statistical inefficiency of the potential energy as a time; None if unknown, for the given
+    `reason`. `start_ps` is the time from which the stage is equilibrated, its begin if conditions change, and
+    `n_independent` the number of independent energies after it.
     """
 
     spacing_ps: float | None
@@ -152,13 +140,8 @@ def _evenly(course: Course) -> tuple[NDArray, NDArray]:
 
 def _written(results: Results, trajectory: Trajectory) -> Course | None:
     """Return the series that the segments of a LAMMPS run wrote; None if the files have none."""
-    tables = []
-    with tempfile.TemporaryDirectory(prefix="gst_series_") as name:
-        for place, file in enumerate(each for each in trajectory.files if each.name == SERIES_FILE):
-            folder = Path(name) / str(place)
-            folder.mkdir()
-            tables.append(read_series(results.artifacts.fetch(file, folder)))
-    tables = [table for table in tables if len(table["step"])]
+    with fetched_files(results, [each for each in trajectory.files if each.name == SERIES_FILE]) as paths:
+        tables = [table for table in map(read_series, paths) if len(table["step"])]
     if not tables:
         return None
     joined = join_segments(tables, [int(table["step"][0]) for table in tables], keep_start=True)

@@ -27,14 +27,8 @@ _ROUNDING = 1e-12
 class Equilibrated:
     """The equilibrated part of a series, and its correlation.
 
-    Attributes
-    ----------
-    start
-        Index of its first value.
-    inefficiency
-        Statistical inefficiency g: every g-th value is independent.
-    n_independent
-        Number of values divided by g.
+    `start` is the index of its first value. Every g-th value is independent, where g is the statistical `inefficiency`;
+    `n_independent` is the number of values divided by g.
     """
 
     start: int
@@ -48,15 +42,8 @@ def statistical_inefficiency(values: ArrayLike) -> float:
     C(t) is the normalised autocorrelation at lag t. The sum ends where C first reaches 0, beyond which it is noise.
     Negative parts, as of vibrations, are not counted, so g is rather too large than too small.
 
-    Parameters
-    ----------
-    values
-        Shape (N,), evenly spaced in time, without drift.
-
-    Raises
-    ------
-    DataError
-        There are fewer than `FEWEST_VALUES`, one is not finite, or all are equal.
+    Values (N,) are evenly spaced in time, without drift. Raises DataError if there are fewer than `FEWEST_VALUES`, one
+    is not finite, or all are equal.
     """
     series = _checked(values)
     deviations = series - series.mean()
@@ -74,16 +61,8 @@ def statistical_inefficiency(values: ArrayLike) -> float:
 def equilibrated(values: ArrayLike) -> Equilibrated:
     """Find the start that leaves the most independent values (Chodera 2016), and the inefficiency from there.
 
-    Parameters
-    ----------
-    values
-        Shape (N,), evenly spaced in time, at constant conditions. 50 starts are tried in the first half; the end of
-        a short or slow series may look independent by chance.
-
-    Raises
-    ------
-    DataError
-        As :func:`statistical_inefficiency`.
+    Values (N,) are evenly spaced in time, at constant conditions. 50 starts are tried in the first half; the end of a
+    short or slow series may look independent by chance. Raises as :func:`statistical_inefficiency`.
     """
     series = _checked(values)
     best: Equilibrated | None = None

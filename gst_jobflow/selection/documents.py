@@ -18,10 +18,7 @@ Origin = tuple[Structure, "ConfigType"]
 def origin_of(results: Results, trajectory: Trajectory, config_type: ConfigType | None = None) -> Origin:
     """Return the start of a trajectory, and the config_type of its frames: by default that of its last structure.
 
-    Raises
-    ------
-    DataError
-        The trajectory does not say where it started.
+    Raises DataError if the trajectory does not say where it started.
     """
     if trajectory.start_structure_id is None:
         raise DataError(

@@ -58,14 +58,8 @@ def failure_documents(
     """Return the documents of frames before failures, of config type `failure`, with their run, time and gamma.
 
     Gamma is the largest extrapolation grade of the frame's atoms by LAMMPS; a potential without an active set has none.
-    A start is stored already: it gains the tags where no later frame is sound.
-
-    Raises
-    ------
-    InputError
-        A cell is too large.
-    RunError
-        LAMMPS fails.
+    A start is stored already: it gains the tags where no later frame is sound. Raises InputError if a cell is too
+    large, and RunError if LAMMPS fails.
     """
     documents = []
     for potential_id in dict.fromkeys(run.potential_id for run in runs):
@@ -119,13 +113,7 @@ def _verdict(run: Trajectory) -> dict[str, Any]:
 
 
 def check_is_robustness(study: Study) -> None:
-    """Refuse a study whose runs have no verdicts.
-
-    Raises
-    ------
-    InputError
-        It is of another kind.
-    """
+    """Refuse a study of another kind, whose runs have no verdicts; raises InputError."""
     if study.kind != "robustness":
         raise InputError(
             f"study {study.name} is of kind {study.kind}, which has no failed melts",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -31,12 +32,8 @@ _DUMP = ".lammpstrj.gz"
 class FoundStructure:
     """A structure and its source: an id, the step of a trajectory, or a place in a file.
 
-    Attributes
-    ----------
-    mobile
-        First and last mobile atom, from 0; None: all atoms. Grades of frozen atoms do not count.
-    problem
-        Why a frame of a damaged file has no atoms.
+    `mobile` are the first and last mobile atom, from 0; None: all atoms. Grades of frozen atoms do not count. `problem`
+    says why a frame of a damaged file has no atoms.
     """
 
     name: str
@@ -57,10 +54,7 @@ class FoundStructure:
 def stored_structures(results: Results, where: Sequence[str]) -> list[FoundStructure]:
     """Return the stored structures that meet conditions in the syntax of `gst query structures`.
 
-    Raises
-    ------
-    InputError
-        There are none.
+    Raises InputError if there are none.
     """
     atoms = list(frames(results, make_query("structures", where)))
     if not atoms:
@@ -101,10 +95,7 @@ def _places(ids: Sequence[int]) -> tuple[int, int]:
 def file_structures(files: Sequence[Path]) -> list[FoundStructure]:
     """Return the structures of files in any format that can be imported.
 
-    Raises
-    ------
-    InputError
-        A file or one of its records cannot be read.
+    Raises InputError if a file or one of its records cannot be read.
     """
     options = ImportOptions()
     found = []
@@ -133,10 +124,7 @@ def check_cell_size(trajectory: Trajectory, most_atoms: int | None) -> None:
 def iter_trajectory(results: Results, trajectory: Trajectory, every: int = 1) -> Iterator[FoundStructure]:
     """Yield each `every`-th stored frame of molecular dynamics, each step once; one is in memory at a time.
 
-    Raises
-    ------
-    InputError
-        The trajectory has no frames of its own.
+    Raises InputError if the trajectory has no frames of its own.
     """
     if trajectory.potential_id is None:
         raise InputError(
@@ -156,12 +144,8 @@ def iter_trajectory(results: Results, trajectory: Trajectory, every: int = 1) ->
 def states_of(results: Results, trajectory: Trajectory, every: int = 1) -> Iterator[FoundStructure]:
     """Yield each n-th frame of a run of any kind, and always its last state; one frame is in memory at a time.
 
-    A frame that cannot be read, or has other atoms than this run, is yielded with its `problem`.
-
-    Raises
-    ------
-    InputError
-        There is none.
+    A frame that cannot be read, or has other atoms than this run, is yielded with its `problem`. Raises InputError if
+    there is no frame.
     """
     count, last = 0, FoundStructure("", None)  # type: ignore[arg-type]  # replaced by the first frame
     for found in _all_states(results, trajectory):
@@ -222,14 +206,19 @@ def _damaged(step: int, problem: str) -> FoundStructure:
     return FoundStructure(f"step {step}", Atoms(), step=step, problem=problem)
 
 
+@contextmanager
+def fetched_files(results: Results, refs: Sequence[ArtifactRef]) -> Iterator[list[Path]]:
+    """Yield links to files, in folders of their own, since segments give theirs the same names."""
+    with tempfile.TemporaryDirectory(prefix="gst_frames_") as name:
+        folders = [Path(name) / str(place) for place in range(len(refs))]
+        for folder in folders:
+            folder.mkdir()
+        yield [results.artifacts.fetch(ref, folder) for ref, folder in zip(refs, folders, strict=True)]
+
+
 def _frames(results: Results, dumps: Sequence[ArtifactRef], damaged: Damaged | None = None) -> Iterator[DumpFrame]:
     """Yield the frames of all segments in order; a later file replaces earlier ones from its first step on."""
-    with tempfile.TemporaryDirectory(prefix="gst_frames_") as name:
-        paths = []
-        for place, ref in enumerate(dumps):
-            folder = Path(name) / str(place)
-            folder.mkdir()
-            paths.append(results.artifacts.fetch(ref, folder))
+    with fetched_files(results, dumps) as paths:
         ignored = None if damaged is None else lambda step, error: None
         firsts = [next((frame.step for frame in iter_frames(path, damaged=ignored)), None) for path in paths]
         pieces: list[tuple[Path, int | None]] = []
@@ -242,10 +231,7 @@ def _frames(results: Results, dumps: Sequence[ArtifactRef], damaged: Damaged | N
 def aimd_frames(results: Results, trajectory: Trajectory) -> list[FoundStructure]:
     """Return frames of dynamics from first principles that are stored structures, each step once, without the start.
 
-    Raises
-    ------
-    InputError
-        There are none.
+    Raises InputError if there are none.
     """
     by_id = {content_hash(atoms): (step, atoms) for step, atoms in _steps_of_cp2k(results, trajectory)}
     stored = results.database["structures"].find({"_id": {"$in": list(by_id)}}, {"_id": 1})

@@ -26,14 +26,8 @@ _FILE = "gamma.dump"
 class Grade:
     """Extrapolation grade of the mobile atoms of a structure.
 
-    Attributes
-    ----------
-    maximum
-        Largest grade; above 1 the potential extrapolates.
-    element
-        Element of the atom with the largest grade.
-    share
-        Share of atoms above the threshold.
+    `maximum` is the largest grade, above 1 where the potential extrapolates, of an atom of `element`; `share` is that
+    of the atoms above the threshold.
     """
 
     maximum: float
@@ -58,14 +52,9 @@ def gammas(
 ) -> list[np.ndarray]:
     """Return the extrapolation grade of each atom of each structure, shape (n_atoms,).
 
-    Cells are taken as periodic. A run reads the potential once for all structures with the same numbers of atoms.
-
-    Parameters
-    ----------
-    directory
-        Folder in which each of the `at_once` runs of LAMMPS has one of its own.
-    ranks
-        MPI ranks of each run; small cells cannot be divided among several.
+    Cells are taken as periodic. A run reads the potential once for all structures with the same numbers of atoms. Each
+    of the `at_once` runs of LAMMPS has a folder of its own in `directory` and as many MPI `ranks`; small cells cannot
+    be divided among several.
 
     Raises
     ------
@@ -112,7 +101,9 @@ def _run(
     for numbers in alike.values():
         first = numbers[0]
         write_data(structures[first][orders[first]], directory / f"{first}.data", potential.elements)
-        lines += _first_lines(first, potential)
+        # the box of the first cell may then take any shape
+        lines += [*cell_lines(first), "change_box all triclinic", *pair_lines(potential, "extrapolation")]
+        lines.append("fix gamma all pair 1 pace/extrapolation gamma 1")
         for number in numbers:
             # each is a step of its own: fix pair evaluates once a step
             _write_cell(structures[number][orders[number]], directory / f"{number}.lammpstrj", number)
@@ -137,12 +128,6 @@ def _run(
             "all grades are 0", "update LAMMPS: releases before November 2023 give none; see gst doctor", "bad_input"
         )
     return found
-
-
-def _first_lines(number: int, potential: PotentialFiles) -> list[str]:
-    """Read the potential and a cell, whose box may then take any shape."""
-    pair = pair_lines(potential, "extrapolation")
-    return [*cell_lines(number), "change_box all triclinic", *pair, "fix gamma all pair 1 pace/extrapolation gamma 1"]
 
 
 def _write_cell(atoms: Atoms, path: Path, step: int) -> None:

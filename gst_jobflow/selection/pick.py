@@ -21,15 +21,8 @@ def most_informative(structures: Sequence[Rows], number: int) -> list[tuple[int,
     which the active set is the unit matrix. Its logarithm is submodular, so earlier gains are upper bounds and few are
     computed again (lazy greedy; Minoux 1978).
 
-    Parameters
-    ----------
-    structures
-        Coordinates of each by element, shape (n_atoms_of_element, n_functions_of_element).
-
-    Returns
-    -------
-    list
-        Places and gains in the logarithm of the determinant, in the order of choice; gains fall.
+    `structures` hold coordinates by element, shape (n_atoms_of_element, n_functions_of_element). Return places and
+    gains in the logarithm of the determinant, in the order of choice; gains fall.
     """
     inverse: dict[str, np.ndarray] = {}
     for rows in structures:

@@ -23,16 +23,9 @@ def coordinates(
     """Return the coordinates of the atoms of each structure by element, shape (n_atoms_of_element, n_functions).
 
     Coordinates are projections on the basis functions times the inverse of the active set: an atom of the active set is
-    a unit vector, and the largest absolute coordinate is the extrapolation grade. Cells are taken as periodic.
-
-    Raises
-    ------
-    InputError
-        The potential has no active set.
-    MissingProgramError
-        pacemaker's package is missing.
-    RunError
-        The program fails.
+    a unit vector, and the largest absolute coordinate is the extrapolation grade. Cells are taken as periodic. Raises
+    InputError if the potential has no active set, MissingProgramError without pacemaker's package, and RunError if it
+    fails.
     """
     if not (potential.yaml and potential.asi):
         raise InputError(

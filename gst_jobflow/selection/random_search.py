@@ -89,13 +89,9 @@ class RandomCell:
 class SearchCandidate:
     """A configuration that may get a label.
 
-    Attributes
-    ----------
-    enthalpy_eV
-        E + PV an atom, above the lowest of its composition that did not collapse.
-    kind
-        ``minimum``, ``unfinished`` (the last step that there was time for), ``frame`` (on the way) or ``collapsed``
-        (the last sound frame before).
+    `enthalpy_eV` is E + PV an atom, above the lowest of its composition that did not collapse. `kind` is ``minimum``,
+    ``unfinished`` (the last step that there was time for), ``frame`` (on the way) or ``collapsed`` (the last sound
+    frame before).
     """
 
     atoms: Atoms
@@ -165,15 +161,12 @@ def choose_candidates(
 ) -> list[SearchCandidate]:
     """Choose what is worth a label: by flattened Boltzmann weights, then those whose surroundings differ most.
 
-    Enthalpies are drawn without replacement with weights exp(−H / kT) / n, where n counts the candidates in the same
-    of ten bins of H, so that low ones are frequent and rare ones not left out. Of three times as many as are wanted,
+    Enthalpies are drawn without replacement with weights exp(−H / kT) / n, where n counts the candidates in the same of
+    ten bins of H, so that low ones are frequent and rare ones not left out. Of three times as many as are wanted,
     greedy D-optimality on descriptors takes the most diverse. Collapsed ones have no meaningful enthalpy and are chosen
     by their descriptors alone.
 
-    Parameters
-    ----------
-    describe
-        Returns one vector for a configuration, such as the mean of its atoms' SOAP spectra.
+    `describe` returns one vector for a configuration, such as the mean of its atoms' SOAP spectra.
     """
     sound = [each for each in candidates if each.kind != "collapsed"]
     collapsed = [each for each in candidates if each.kind == "collapsed"]

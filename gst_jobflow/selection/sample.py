@@ -40,16 +40,9 @@ _LONG_PS = 1.0
 class Request:
     """Choice of frames.
 
-    Attributes
-    ----------
-    every_ps
-        Time between frames; None: the correlation time of the energy, after equilibration.
-    after_ps
-        Earliest time, from the start of each trajectory.
-    temperature_K
-        Lowest and highest temperature.
-    number
-        Largest number, divided evenly among the stages of all trajectories and over each stage; None: all.
+    They are `every_ps` apart; None: the correlation time of the energy, after equilibration. `after_ps` is the earliest
+    time, from the start of each trajectory, and `temperature_K` the lowest and highest temperature. At most `number`
+    are divided evenly among the stages of all trajectories and over each stage; None: all.
     """
 
     every_ps: float | None = None
@@ -62,12 +55,8 @@ class Request:
 class Pick:
     """A chosen frame.
 
-    Attributes
-    ----------
-    temperature_K
-        Temperature of the stage at that time, without fluctuations; None if none was measured.
-    moved_A
-        Mean displacement of mobile atoms since the previous chosen frame of the trajectory; None for the first.
+    `temperature_K` is that of the stage at that time, without fluctuations; None if none was measured. `moved_A` is the
+    mean displacement of mobile atoms since the previous chosen frame of the trajectory; None for the first.
     """
 
     run: Trajectory
@@ -80,18 +69,11 @@ class Pick:
 
 @dataclass
 class Sampled:
-    """Chosen frames of a stage.
+    """Chosen frames of a stage: `picks`, in order of time.
 
-    Attributes
-    ----------
-    frames
-        Stored frames within the limits of time and temperature.
-    moved_A
-        Mean displacement of mobile atoms from the first to the last of them; None if there are fewer than two.
-    is_solid
-        Whether `moved_A` is within the vibrations of a solid.
-    picks
-        Chosen frames in order of time.
+    `frames` counts the stored frames within the limits of time and temperature. `moved_A` is the mean displacement of
+    mobile atoms from the first to the last of them; None if there are fewer than two. `is_solid`: it is within the
+    vibrations of a solid.
     """
 
     run: Trajectory
@@ -105,13 +87,7 @@ class Sampled:
 
 
 def find_runs(results: Results, which: str) -> list[Trajectory]:
-    """Read the trajectories that a user means, as `located_runs` does, and refuse those that broke.
-
-    Raises
-    ------
-    InputError
-        There is none, several fit, or one broke.
-    """
+    """Read the trajectories that a user means, as `located_runs` does; raises InputError, also for those that broke."""
     runs = located_runs(results, which)
     for run in runs:
         if run.failure_class in _BROKEN:
@@ -127,10 +103,7 @@ def sample(
 ) -> list[Sampled]:
     """Choose frames of trajectories that are far enough apart to be independent.
 
-    Raises
-    ------
-    InputError
-        A cell is too large, a trajectory has no frames, or no frame is within the limits.
+    Raises InputError if a cell is too large, a trajectory has no frames, or no frame is within the limits.
     """
     stages = [stage for run in runs for stage in _sample(results, run, request, most_atoms)]
     if not any(stage.picks for stage in stages):

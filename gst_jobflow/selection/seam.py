@@ -25,14 +25,8 @@ def relax_seam(
 ) -> Cluster:
     """Minimise the energy over the atoms beyond the core until no force exceeds 0.5 eV/Å, for at most 100 steps.
 
-    A wall keeps these atoms out of `radius_A` around the centre, whose environment stays unchanged.
-
-    Raises
-    ------
-    RunError
-        LAMMPS fails.
-    DataError
-        The atoms fly apart.
+    A wall keeps these atoms out of `radius_A` around the centre, whose environment stays unchanged. Raises RunError if
+    LAMMPS fails, and DataError if the atoms fly apart.
     """
     if cluster.n_core == len(cluster.atoms):
         return cluster

@@ -11,6 +11,7 @@ import socket
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from pydantic import ValidationError
@@ -49,21 +50,13 @@ class Finding:
 
 
 def check(project: Project, *, deep: bool = False) -> Iterator[Finding]:
-    """Find what is wrong with a project's database and files.
+    """Find what is wrong with a project's database and files; raises as `connect`.
 
-    Parameters
-    ----------
-    deep
-        Also hash every file, and validate every document against the server's schema and its model.
-
-    Raises
-    ------
-    DatabaseError
-        The database cannot be reached.
+    With `deep`, also hash every file, and validate every document against the server's schema and its model.
     """
     database = connect(project, any_version=True)
     artifacts = ArtifactStore(project.artifacts_dir)
-    try:
+    with database.client:
         yield from check_preparation(database)
         yield from check_references(database)
         yield from check_members(database, artifacts)
@@ -71,8 +64,6 @@ def check(project: Project, *, deep: bool = False) -> Iterator[Finding]:
         yield from check_attempts(database)
         if deep:
             yield from check_documents(database)
-    finally:
-        database.client.close()
 
 
 def check_preparation(database: Database) -> Iterator[Finding]:
@@ -144,7 +135,7 @@ def _dangling_by_index(
     existing = (found["_id"] for found in database[target].find({}, {"_id": 1}).sort("_id", 1).hint([("_id", 1)]))
     named = database[name].find({field: {"$gt": ""}}, {"_id": 0, field: 1}).sort(field, 1)
     try:
-        ids = _distinct(found[field] for found in named.hint(index))
+        ids = (id for id, _ in groupby(found[field] for found in named.hint(index)))
         for batch in batches(_absent(ids, existing), _BATCH):
             # look each one up again: both documents may have been written since
             for id in _missing(database, target, batch):
@@ -156,14 +147,6 @@ def _dangling_by_index(
         # the index is missing, which `check_preparation` reports: go on slowly without it
         for found in database[name].find({field: {"$gt": ""}}, {field: 1}):
             yield from _dangling(database, name, [(found["_id"], field, target, found[field])])
-
-
-def _distinct(ordered: Iterable[str]) -> Iterator[str]:
-    last = None
-    for item in ordered:
-        if item != last:
-            yield item
-        last = item
 
 
 def _absent(wanted: Iterable[str], existing: Iterator[str]) -> Iterator[str]:

@@ -31,10 +31,7 @@ JOB_STORE_COLLECTION = "outputs"
 def connect(project: Project, *, any_version: bool = False) -> Database:
     """Connect to the project's database and check its version; times are read with their zone (UTC).
 
-    Parameters
-    ----------
-    any_version
-        Accept another schema version, as preparing, checking, saving and restoring do.
+    With `any_version`, accept another schema version, as preparing, checking, saving and restoring do.
 
     Raises
     ------
@@ -62,20 +59,9 @@ class CachedConnection:
         just_now = time.monotonic() - self.asked_at < ASKED_AGAIN_S
         return just_now and self.pid == os.getpid() and self.project is project
 
-    def job_store_beside(self, pad: LaunchPad | None) -> JobStore:
-        """Return the job store of a job whose end `pad` records.
-
-        If that is in the same database, writes of outputs do not wait for the journal: the record of the end does, and
-        if it survives, all earlier writes do.
-        """
-        return self._followed if pad is not None and _is_at(self.where, pad) else self._alone
-
     @cached_property
-    def _followed(self) -> JobStore:
-        return _job_store_of(self.where, journal=False)
-
-    @cached_property
-    def _alone(self) -> JobStore:
+    def job_store(self) -> JobStore:
+        """The job store, connected at its first use."""
         return _job_store_of(self.where)
 
 
@@ -156,10 +142,10 @@ def _end_without_waiting() -> None:
         atexit.unregister(wait_for_threads)
 
 
-def listens(port: int, host: str = LOOPBACK) -> bool:
-    """Whether something accepts connections on `port`."""
+def listens(port: int) -> bool:
+    """Whether something on this host accepts connections on `port`."""
     try:
-        with socket.create_connection((host, port), timeout=2.0):
+        with socket.create_connection((LOOPBACK, port), timeout=2.0):
             return True
     except OSError:
         return False
@@ -172,19 +158,11 @@ def launchpad(project: Project) -> LaunchPad:
     from fireworks import LaunchPad
 
     options = {**where.client_options, "appname": f"{APP_NAME} launchpad"}
+    common = {"name": where.database, "strm_lvl": "WARNING", "mongoclient_kwargs": options}
     if where.uri is not None:
-        uri = {"host": where.uri, "name": where.database, "uri_mode": True}
-        return LaunchPad(**uri, strm_lvl="WARNING", mongoclient_kwargs=options)
-    return LaunchPad(
-        host=LOOPBACK,
-        port=where.port,
-        name=where.database,
-        username=where.username,
-        password=where.password,
-        authsource=AUTH_SOURCE,
-        strm_lvl="WARNING",
-        mongoclient_kwargs=options,
-    )
+        return LaunchPad(host=where.uri, uri_mode=True, **common)
+    account = {"username": where.username, "password": where.password, "authsource": AUTH_SOURCE}
+    return LaunchPad(host=LOOPBACK, port=where.port, **account, **common)
 
 
 def is_launchpad_of(project: Project, pad: LaunchPad) -> bool:
@@ -209,14 +187,11 @@ def job_store(project: Project) -> JobStore:
     return _job_store_of(where)
 
 
-def _job_store_of(where: Connection, journal: bool = True) -> JobStore:
+def _job_store_of(where: Connection) -> JobStore:
     from jobflow import JobStore
     from maggma.stores import MongoStore
 
-    arguments = job_store_arguments(where)
-    if not journal:
-        arguments["mongoclient_kwargs"].pop("journal", None)
-    return JobStore(MongoStore(**arguments))
+    return JobStore(MongoStore(**job_store_arguments(where)))
 
 
 def job_store_arguments(where: Connection) -> dict[str, Any]:

@@ -52,27 +52,20 @@ def work_directory(results: Results, name: str) -> Path:
     return here
 
 
-def continuation(again: Job, output: Any = None) -> Any:
-    """Return the response of a job that stopped before its walltime: `again`, the same job, continues its work.
+def continuation(again: Job) -> Any:
+    """Return the response of a job that stopped before its walltime: `again`, which its own function or maker returns
+    for the same inputs, continues its work.
 
     It becomes a new firework (a FireWorks detour), for which children wait. It keeps uuid, name and resources, so it
     finds the work directory of this job.
-
-    Parameters
-    ----------
-    again
-        The job that its own function or maker returns for the same inputs.
-    output
-        The output of this part.
     """
-
     from jobflow import CURRENT_JOB, Response
 
     running = CURRENT_JOB.job
     if running is not None:
         again.name = running.name
         again.config = deepcopy(running.config)
-    return Response(replace=again, output=output)
+    return Response(replace=again)
 
 
 def is_continuation() -> bool:

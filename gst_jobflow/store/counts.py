@@ -15,22 +15,11 @@ MOST_VALUES = 50
 def by_index(
     stored: Collection, model: type[Document], where: dict[str, Any], path: str
 ) -> list[dict[str, Any]] | None:
-    """Count documents by the values of a field from an index alone; None if no index allows that.
+    """Count documents by the values of a field, which holds no list, from an index alone; None if no index allows that.
 
     Grouping makes the server convert each entry of an index into a document. Stepping from value to value and counting
-    between them takes half the time.
-
-    Parameters
-    ----------
-    where
-        A filter of `query.make_query`.
-    path
-        The field, which holds no list.
-
-    Returns
-    -------
-    list of dict
-        `{"_id": value, "count": n}`, largest first.
+    between them takes half the time. `where` is a filter of `query.make_query`. Returns `{"_id": value, "count": n}`,
+    largest first.
     """
     equal = _equalities(where)
     # without a condition, some fields have a million values, and finding that out is slow

@@ -70,24 +70,23 @@ def explain(err: Exception, where: Connection) -> DatabaseError:
     )
 
 
+_OTHER_HOST = ("the server's certificate is for another host", "use the host name in the certificate")
+_NO_TLS = ("the server does not speak TLS", "leave tls out of mongo.uri and mongo.tls")
 # part of the driver's text: problem and remedy to show instead
 _TLS_PROBLEMS = {
-    "Hostname mismatch": ("the server's certificate is for another host", "use the host name in the certificate"),
-    "IP address mismatch": ("the server's certificate is for another host", "use the host name in the certificate"),
+    "Hostname mismatch": _OTHER_HOST,
+    "IP address mismatch": _OTHER_HOST,
     "certificate has expired": ("the server's certificate has expired", "ask the server's administrator"),
     "CERTIFICATE_VERIFY_FAILED": (
         "the server's certificate is not signed by a CA that is trusted here",
         "name the PEM file of its CA: mongo.tls_ca_file",
     ),
-    "WRONG_VERSION_NUMBER": ("the server does not speak TLS", "leave tls out of mongo.uri and mongo.tls"),
+    "WRONG_VERSION_NUMBER": _NO_TLS,
     "CERTIFICATE_REQUIRED": ("the server asks for a certificate of ours", "set mongo.tls_certificate_file"),
     "KEY_VALUES_MISMATCH": ("certificate and key of ours do not belong together", "check mongo.tls_certificate_file"),
-    "UNEXPECTED_EOF": ("the server does not speak TLS", "leave tls out of mongo.uri and mongo.tls"),
+    "UNEXPECTED_EOF": _NO_TLS,
     # how Python 3.11.2 says the same
-    "TLS/SSL connection has been closed (EOF)": (
-        "the server does not speak TLS",
-        "leave tls out of mongo.uri and mongo.tls",
-    ),
+    "TLS/SSL connection has been closed (EOF)": _NO_TLS,
     "Private key": ("our certificate file has no key that fits", "one PEM file with both: mongo.tls_certificate_file"),
     "NO_CERTIFICATE_OR_CRL_FOUND": ("the CA file holds no certificate", "check mongo.tls_ca_file"),
 }

@@ -6,6 +6,7 @@ import sqlite3
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Self
 
 FileRow = tuple[str, int, str]
 """SHA-256, size in bytes and name of a file."""
@@ -27,7 +28,7 @@ class IdTable:
         ):
             self._table.execute(statement)
 
-    def __enter__(self) -> IdTable:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

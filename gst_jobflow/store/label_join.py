@@ -18,10 +18,7 @@ def label_pipeline(
 ) -> tuple[Collection, list[dict[str, Any]]]:
     """Return a collection and the pipeline that yields, from it, the labels that match and whose structures match.
 
-    Parameters
-    ----------
-    labels, structures
-        Filters of `query.make_query` on the two collections.
+    The filters on the two collections are those of `query.make_query`.
     """
     if _are_few(database["structures"], structures) or not _are_few(database["labels"], labels):
         return database["structures"], [

@@ -48,14 +48,9 @@ class Lineage:
 
 
 def lineage(results: Results, text: str, collection: str | None = None) -> Lineage:
-    """Trace where a document came from and what was made from it; see `locate` for `text`.
+    """Trace where a document came from and what was made from it.
 
-    Raises
-    ------
-    InputError
-        There is no such document, or several.
-    DataError
-        It went away meanwhile.
+    `text` and errors are as in `locate`; a document that went away meanwhile is a DataError.
     """
     database = results.database
     name, id = locate(database, text, *([collection] if collection else []))

@@ -22,12 +22,8 @@ _NAMES_LISTED = 12
 def locate(database: Database, text: str, *collections: str) -> tuple[str, str]:
     """Return the collection and id of the one document that has an id, a name, or an id that begins with `text`.
 
-    Parameters
-    ----------
-    text
-        A whole id, a name, or at least `SHORTEST_PREFIX` characters of an id.
-    collections
-        Search in these only. Where none is given, names are those of datasets, potentials and studies.
+    `text` has at least `SHORTEST_PREFIX` characters, unless it is a whole id or name. Only `collections` are searched;
+    where none is given, names are those of datasets, potentials and studies.
 
     Raises
     ------
@@ -53,12 +49,7 @@ def get_located(results: Results, model: type[DocumentT], text: str) -> Document
 
 def located_runs(results: Results, text: str) -> list[Trajectory]:
     """Read the trajectory that `text` means, or those of a device cycle: of all operations that have run, in order, or
-    of one of them, ``CYCLE:N``, counted from 1; see `locate`.
-
-    Raises
-    ------
-    InputError
-        There is none, or several fit.
+    of one of them, ``CYCLE:N``, counted from 1; raises as `locate`, and for operations that have not run.
     """
     cycle_text, colon, number = text.rpartition(":")
     if colon and not matches(results.database, text, _RUNS):

@@ -122,20 +122,6 @@ def lines(file: Path) -> Iterator[Line]:
                 yield Line(number, len(line), None, f"{file}:{number} is not a manifest entry: {_reason(err)}")
 
 
-def read(file: Path) -> Iterator[Insert | Update]:
-    """Read the entries of a manifest.
-
-    Raises
-    ------
-    DataError
-        A complete line is not an entry that this version understands.
-    """
-    for line in lines(file):
-        if line.entry is None:
-            raise DataError(line.problem)
-        yield line.entry
-
-
 def _parse(line: bytes) -> Insert | Update:
     """Parse a line; raises ValueError, KeyError or TypeError if it is not an entry."""
     for name, model in DOCUMENTS.items():

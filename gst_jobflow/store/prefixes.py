@@ -17,18 +17,11 @@ MOST_VALUES = 100
 def by_values(
     stored: Collection, model: type[Document], where: dict[str, Any], sort: list[tuple[str, int]]
 ) -> dict[str, Any]:
-    """Replace each condition on a prefix by the values that begin with it, if these are few.
+    """Replace each condition on a prefix, in a filter of `query.make_query`, by the values that begin with it, if few.
 
     A prefix is a range of an index, in which entries are not in the order of the index's next field: for the first page
     of a million documents, the server would sort all that match. Of single values, it reads the page from the index.
     Each value is found by one step into the index.
-
-    Parameters
-    ----------
-    where
-        A filter of `query.make_query`.
-    sort
-        The requested order.
     """
     changed = dict(where)
     for field, conditions in where.items():

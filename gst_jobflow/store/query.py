@@ -119,8 +119,6 @@ def make_query(collection: str, conditions: Iterable[str] = (), sort: str | None
 
     Parameters
     ----------
-    collection
-        Name of the collection.
     conditions
         Each `field=value`, or several separated by blanks; operators = != > >= < <=, and ~ for the beginning of a text.
         `field=a,b` matches either value, `field!=a,b` neither; a comma within a value follows a backslash. A list field
@@ -255,13 +253,9 @@ def _prefix(model: type[Document], field: str, text: str) -> str:
 
 
 def field_path(model: type[Document], name: str) -> str:
-    """Return the stored path of a field.
+    """Return the stored path of a field; InputError, with the nearest name, if the documents have no such field.
 
-    Raises
-    ------
-    InputError
-        The documents have no such field; the message names the nearest. Free-form fields (`source`, `plan`) accept any
-        name below them.
+    Free-form fields (`source`, `plan`) accept any name below them.
     """
     path = ALIASES.get(name, name)
     if not _PATH.match(path):
@@ -417,19 +411,8 @@ def find(
 ) -> Iterator[Any]:
     """Stream typed documents: `find(project, "structures", "composition=Ge2Sb2Te5 dmin<2.4")`.
 
-    Parameters
-    ----------
-    where
-        A project or its results.
-    what
-        Name of a collection, or the document model.
-    conditions, sort, limit
-        As in `make_query`.
-
-    Raises
-    ------
-    InputError
-        The query is invalid; raised at once, not at the first document.
+    Conditions, `sort` and `limit` are those of `make_query`; an invalid query raises InputError at once, not at the
+    first document.
     """
     texts = [conditions] if isinstance(conditions, str) else conditions
     query = make_query(what if isinstance(what, str) else what.collection, texts, sort, limit)
@@ -443,15 +426,10 @@ def _models(database: Database, query: Query) -> Iterator[Any]:
 
 
 def frames(results: Results, query: Query) -> Iterator[Atoms]:
-    """Stream the atoms of structures or of converged labels.
+    """Stream the atoms of structures or of converged labels; InputError, at once, for documents without atoms.
 
     `info` holds `structure_id` and `config_type`, of labels also `label_id` and `fingerprint`. Atoms of labels have a
     `SinglePointCalculator` with energy (eV), forces (eV/Å) and, if computed, stress (eV/Å³, Voigt).
-
-    Raises
-    ------
-    InputError
-        Documents of this collection hold no atoms; raised at once.
     """
     from gst_jobflow.store.atoms import atoms_of
 

@@ -36,8 +36,6 @@ class Results:
     ----------
     database
         The MongoDB database; None while it cannot be reached: then writing only spools, and reading raises.
-    artifacts
-        The files.
     spool_dir
         Where manifests are written: the launch directory of the job. None: write to the database only, as commands do,
         whose input is on disk already.
@@ -62,13 +60,7 @@ class Results:
 
     @property
     def database(self) -> Database:
-        """The MongoDB database.
-
-        Raises
-        ------
-        DatabaseError
-            It could not be reached when this was opened.
-        """
+        """The MongoDB database; DatabaseError if it could not be reached when this was opened."""
         if self._database is None:
             raise DatabaseError("the results database cannot be reached", "gst db status")
         return self._database
@@ -99,8 +91,11 @@ class Results:
         if self._database is None:
             return False
         try:
-            # without a manifest entry the write must be journaled
-            return apply_entry(_from_memory(self._database) if spooled and not durable else self._database, entry)
+            database = self._database
+            if spooled and not durable:
+                # acknowledged from memory; without a manifest entry the write must be journaled
+                database = database.with_options(write_concern=WriteConcern(w=1))
+            return apply_entry(database, entry)
         except ConnectionFailure as err:
             self._spool_only(err, spooled)
             return False
@@ -131,12 +126,8 @@ class Results:
     ) -> tuple[int, int]:
         """Insert immutable documents in batches, to disk first; return how many were new and how many existed.
 
-        Documents that only reached the disk are not counted. It is faster to expect new documents where most are new.
-
-        Raises
-        ------
-        DatabaseError
-            The server refused a document, or went away and nothing is spooled.
+        Documents that only reached the disk are not counted. It is faster to expect new documents where most are new. A
+        document that the server refuses is a DatabaseError, and so is a server that went away while nothing is spooled.
         """
         new = known = 0
         for _, group in groupby(documents, key=lambda document: document.collection):
@@ -155,14 +146,9 @@ class Results:
     def put_labels(
         self, labels: Sequence[Label | EncodedLabel], *, expect_new: bool = False
     ) -> tuple[int, dict[int, DataError]]:
-        """Write labels as one batch, to disk first; see `write.write_labels` for rules and result.
+        """Write labels as one batch, to disk first: by the rules of `write.write_labels`; raises as `add_many`.
 
-        Labels that only reached the disk are not counted.
-
-        Raises
-        ------
-        DatabaseError
-            The server refused a label, or went away and nothing is spooled.
+        The result is that of `write.write_labels`; labels that only reached the disk are not counted.
         """
         spooled = self._spool(manifest.Insert(_spoolable(label)) for label in labels)
         if spooled and self._database is None:
@@ -174,30 +160,17 @@ class Results:
             return 0, {}
 
     def get(self, model: type[DocumentT], id: str) -> DocumentT:
-        """Read one document.
-
-        Raises
-        ------
-        DataError
-            It does not exist.
-        """
+        """Read one document; DataError if it does not exist."""
         found = self.database[model.collection].find_one({"_id": id})
         if found is None:
             raise DataError(f"no document '{id}' in {model.collection}", f"gst query {model.collection} lists them")
         return model.model_validate(found)
 
     def get_many(self, model: type[DocumentT], ids: Sequence[str]) -> Iterator[DocumentT]:
-        """Read documents in the order of `ids`.
-
-        Raises
-        ------
-        DataError
-            One does not exist.
-        """
-        for start in range(0, len(ids), _BATCH):
-            part = list(ids[start : start + _BATCH])
-            found = {doc["_id"]: doc for doc in self.database[model.collection].find({"_id": {"$in": part}})}
-            for id in part:
+        """Read documents in the order of `ids`; raises as `get`."""
+        for batch in batches(ids, _BATCH):
+            found = {doc["_id"]: doc for doc in self.database[model.collection].find({"_id": {"$in": batch}})}
+            for id in batch:
                 if id not in found:
                     raise DataError(f"no document '{id}' in {model.collection}")
                 yield model.model_validate(found[id])
@@ -209,11 +182,6 @@ class Results:
         cursor = self.database[model.collection].find(where)
         for found in cursor.sort(sort) if sort else cursor:
             yield model.model_validate(found)
-
-
-def _from_memory(database: Database) -> Database:
-    """Return the database with writes that are acknowledged from memory."""
-    return database.with_options(write_concern=WriteConcern(w=1))
 
 
 def _spoolable(document: Document | EncodedStructure | EncodedLabel) -> Document:
@@ -229,12 +197,6 @@ def public(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def model_of(name: str) -> type[Document]:
-    """Return the document model of a collection.
-
-    Raises
-    ------
-    InputError
-        There is no such collection.
-    """
+    """Return the document model of a collection; InputError if there is none."""
     check_known("no collection", name, DOCUMENTS)
     return DOCUMENTS[name]

@@ -65,16 +65,7 @@ def uri_path(project: Project, name: str) -> Path:
 
 
 def add_user(project: Project, name: str, role: str, file: Path | None = None) -> Path:
-    """Create an account with a random password; return the file with its URI.
-
-    Parameters
-    ----------
-    name
-        Letters, digits, '.', '_' and '-'.
-    role
-        One of `ROLES`.
-    file
-        The file for its URI; None: `.gst/users/NAME.uri`.
+    """Create an account with a random password; return the file with its URI, by default `.gst/users/NAME.uri`.
 
     Raises
     ------
@@ -103,20 +94,11 @@ def add_user(project: Project, name: str, role: str, file: Path | None = None) -
 
 
 def list_users(project: Project) -> list[User]:
-    """List the accounts of the database by name.
-
-    Raises
-    ------
-    DatabaseError
-        We may not see them.
-    """
+    """List the accounts of the database by name; raises DatabaseError if we may not see them."""
     with _administration(project) as database:
         found = database.command("usersInfo")["users"]
-    users = []
-    for user in sorted(found, key=lambda user: user["user"]):
-        file = uri_path(project, user["user"])
-        users.append(User(user["user"], _role_of(user), str(file) if file.is_file() else ""))
-    return users
+    names = sorted((user["user"], _role_of(user), uri_path(project, user["user"])) for user in found)
+    return [User(name, role, str(file) if file.is_file() else "") for name, role, file in names]
 
 
 def set_password(project: Project, name: str, file: Path | None = None) -> Path:
@@ -141,15 +123,7 @@ def set_password(project: Project, name: str, file: Path | None = None) -> Path:
 
 
 def remove_user(project: Project, name: str) -> None:
-    """Remove an account and the file with its URI.
-
-    Raises
-    ------
-    InputError
-        There is no such account.
-    DatabaseError
-        We may not remove it.
-    """
+    """Remove an account and the file with its URI; raises as `set_password`."""
     with _administration(project) as database:
         _require(database, name)
         database.command("dropUser", name)
@@ -159,10 +133,7 @@ def remove_user(project: Project, name: str) -> None:
 def account_connection(project: Project, name: str) -> Connection:
     """Return the address of the project's database with an account that this project has the URI of.
 
-    Raises
-    ------
-    InputError
-        The file with its URI is missing or damaged.
+    A file with its URI that is missing or damaged is an InputError.
     """
     file, where = uri_path(project, name), connection(project)
     try:

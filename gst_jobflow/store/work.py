@@ -25,16 +25,8 @@ T = TypeVar("T")
 class ExpectedCost:
     """Expected cost of one job; None where nothing comparable was measured.
 
-    Attributes
-    ----------
-    name
-        Name of the job.
-    work
-        Its work in words.
-    segments
-        Runs that it needs within its walltime.
-    basis
-        Measurements that the numbers rest on, or the reason why there are none.
+    `work` is in words, `segments` counts the runs that it needs within its walltime, and `basis` names the measurements
+    that the numbers rest on, or the reason why there are none.
     """
 
     name: str
@@ -65,18 +57,10 @@ class AssumedCosts(StrictModel):
 
 @dataclass(frozen=True)
 class Allotment:
-    """Cores and walltime of one job on a profile, and the database that holds measured costs.
+    """Cores and walltime (None: unlimited) of one job on a profile, and the database that holds measured costs.
 
-    Attributes
-    ----------
-    walltime_s
-        None: unlimited.
-    queued
-        Whether jobs of this profile wait in a queue.
-    known
-        What was read from the database for earlier jobs of the same flow.
-    assumed
-        Costs to assume where nothing comparable was measured.
+    `known` is what was read from it for earlier jobs of the same flow; `assumed` are the costs where it has none;
+    `has_gpu` tells whether the job has a GPU for fits.
     """
 
     name: str
@@ -84,6 +68,7 @@ class Allotment:
     walltime_s: float | None
     profile: str
     queued: bool
+    has_gpu: Callable[[], bool]
     results: Results
     known: dict[Any, Any] = field(default_factory=dict)
     assumed: AssumedCosts = field(default_factory=AssumedCosts)

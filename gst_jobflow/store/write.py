@@ -73,22 +73,12 @@ def _any_operation(state: str) -> dict[str, Any]:
     return {"$in": [state, "$operations.state"]}
 
 
-_CYCLE_STATE = [
-    {
-        "$set": {
-            "state": {
-                "$switch": {
-                    "branches": [
-                        {"case": _any_operation("failed"), "then": "failed"},
-                        {"case": {"$not": [_any_operation("waiting")]}, "then": "finished"},
-                        {"case": _any_operation("finished"), "then": "running"},
-                    ],
-                    "default": "waiting",
-                }
-            }
-        }
-    }
+_CASES = [
+    {"case": _any_operation("failed"), "then": "failed"},
+    {"case": {"$not": [_any_operation("waiting")]}, "then": "finished"},
+    {"case": _any_operation("finished"), "then": "running"},
 ]
+_CYCLE_STATE = [{"$set": {"state": {"$switch": {"branches": _CASES, "default": "waiting"}}}}]
 """Derives a cycle's state from its operations, in whatever order their results arrive."""
 
 
@@ -104,10 +94,7 @@ def insert_all(
 ) -> int:
     """Insert documents of one collection; return how many were new; `expect_new` as in `insert_each`.
 
-    Raises
-    ------
-    DatabaseError
-        The server refused one; the others are inserted.
+    If the server refused some, the others are inserted, and the error of the first is raised (DatabaseError).
     """
     inserted, refused = insert_each(database, documents, expect_new=expect_new)
     if refused:
@@ -177,13 +164,9 @@ def write_labels(
 ) -> tuple[int, dict[int, DataError]]:
     """Insert labels; a converged one replaces a failed one, and of two failures the newest stays.
 
-    With `expect_new` they are inserted, and looked up only where one is known; the result is the same.
-
-    Returns
-    -------
-    tuple
-        How many changed the database, and by place in `labels` the errors of those whose energy contradicts that of an
-        existing converged label.
+    With `expect_new` they are inserted, and looked up only where one is known; the result is the same. Returns how many
+    changed the database, and by place in `labels` the errors of those whose energy contradicts that of an existing
+    converged label.
     """
     collection = database[Label.collection]
     changed, contradictions = 0, {}

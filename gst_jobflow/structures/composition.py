@@ -21,22 +21,10 @@ _FORMULA = re.compile(r"(?=[A-Z(])(?!.*(?:\((?:\)|\d)|(?<!\d)0+(?!\d)))[A-Za-z0-
 
 
 def parse_formula(formula: str) -> dict[str, int]:
-    """Count the atoms of each element in a chemical formula.
+    """Count the atoms of each element in a chemical formula, in the order in which they first appear; not reduced.
 
-    Parameters
-    ----------
-    formula
-        For example ``"Ge2Sb2Te5"`` or ``"(GeTe)2(Sb2Te3)"``; whole numbers only.
-
-    Returns
-    -------
-    dict
-        Element to count, in the order in which the elements first appear; not reduced.
-
-    Raises
-    ------
-    InputError
-        The formula is empty or malformed, a count is zero, or an element is unknown.
+    Examples are ``"Ge2Sb2Te5"`` and ``"(GeTe)2(Sb2Te3)"``; whole numbers only. Raises InputError if the formula is
+    empty or malformed, a count is zero, or an element is unknown.
     """
     from ase.data import atomic_numbers
     from ase.formula import Formula
@@ -95,15 +83,10 @@ def reduced_formula(counts: Mapping[str, int]) -> str:
 
 
 def atom_counts(formula: str, n_atoms: int, rounding: Rounding = "exact") -> dict[str, int]:
-    """Divide `n_atoms` among the elements of `formula`.
+    """Divide `n_atoms` among the elements of `formula`, of which only ratios count.
 
-    Parameters
-    ----------
-    formula
-        Only ratios count: ``Ge2Sb2Te5`` and ``Ge4Sb4Te10`` give the same.
-    rounding
-        ``exact`` refuses an `n_atoms` that is no multiple of the formula unit; ``nearest`` gives leftover atoms to the
-        elements with the largest remainders (ties: in the order of the formula).
+    The rounding ``exact`` refuses an `n_atoms` that is no multiple of the formula unit. ``nearest`` gives leftover
+    atoms to the elements with the largest remainders (ties: in the order of the formula).
 
     Raises
     ------

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
-from matscipy.neighbours import neighbour_list
 
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.structures.lattice import volume_A3
 
 # push_apart gives up on jammed atoms: when the energy falls by less than 2 % in 150 steps
-_STALL_STEPS = 150
+_STALL_STEPS, _MOST_STEPS = 150, 2000
 _STALL_SHARE = 0.98
+# excess of the distances that push_apart aims at, so that the result is strictly on the safe side
+_MARGIN = 1e-3
 # First cutoff in units of the mean spacing. Closest contacts are 0.7 to 0.85 in liquids and random structures, above
 # 0.9 in crystals; a second search costs less than the pairs of a long cutoff.
 _FIRST_CUTOFF = 0.75
@@ -91,12 +92,8 @@ def pair_table(pairs_A: Mapping[str, float]) -> dict[tuple[str, str], float]:
 def min_distance(atoms: Atoms) -> float:
     """Return the smallest distance between two atoms in Å, periodic images and an atom's own images included.
 
-    Infinite if there is no pair (one atom, not periodic).
-
-    Raises
-    ------
-    DataError
-        There are no atoms, or positions are not finite.
+    Infinite if there is no pair (one atom, not periodic). Raises DataError if there are no atoms, or positions are not
+    finite.
     """
     if len(atoms) == 0 or not np.isfinite(atoms.positions).all():
         raise DataError("there are no atoms, or positions that are not finite", "leave the structure out")
@@ -128,18 +125,9 @@ def closest_pair(atoms: Atoms, within_A: float) -> float:
 
 @dataclass(frozen=True)
 class Contact:
-    """Two close atoms.
+    """Two close atoms, with their elements in alphabetical order; `across_boundary`: one is a periodic image.
 
-    Attributes
-    ----------
-    distance_A
-        Distance between them, Å.
-    places
-        Their indices, equal for an atom and its own image.
-    elements
-        Their elements in alphabetical order.
-    across_boundary
-        Whether one of them is a periodic image.
+    `places` are their indices, equal for an atom and its own image.
     """
 
     distance_A: float
@@ -189,14 +177,12 @@ def push_apart(
     atoms: Atoms,
     allowed: PairDistances,
     movable: np.ndarray | None = None,
-    max_steps: int = 2000,
-    margin: float = 1e-3,
     skin_A: float = 0.0,
 ) -> int:
     """Move atoms, in place, until no pair is closer than `allowed`; return the number of steps.
 
-    FIRE minimises an energy harmonic in the overlaps until it no longer falls. The caller checks whether overlaps are
-    left (`scaled_min_distance`).
+    FIRE minimises an energy harmonic in the overlaps until it no longer falls. Coincident atoms have no direction in
+    which to part. The caller checks whether overlaps are left (`scaled_min_distance`).
 
     Parameters
     ----------
@@ -206,22 +192,16 @@ def push_apart(
         Smallest distances of these atoms.
     movable
         Mask of the atoms that may move, shape (n_atoms,); default: all.
-    margin
-        Relative excess of the target distances, so that the result is strictly on the safe side.
     skin_A
         Extra distance within which pairs are listed; the list is kept until an atom has moved half of it, which is
         quicker if few atoms move. 0 lists pairs at every step.
-
-    Notes
-    -----
-    Coincident atoms have no direction in which to part; the caller's check finds them.
     """
-    target_A = allowed.matrix_A * (1 + margin)
+    target_A = allowed.matrix_A * (1 + _MARGIN)
     free = np.ones(len(atoms), bool) if movable is None else np.asarray(movable, bool)
     pairs = _Overlaps(atoms, allowed, target_A, free, skin_A)
     fire = _Fire(len(atoms), 0.2 * target_A.max())
     energy_before = math.inf
-    for step in range(max_steps):
+    for step in range(_MOST_STEPS):
         force, energy = pairs.forces()
         if energy == 0.0:
             return step
@@ -230,7 +210,7 @@ def push_apart(
                 return step
             energy_before = energy
         atoms.positions += fire.step(force)
-    return max_steps
+    return _MOST_STEPS
 
 
 class _Fire:
@@ -306,6 +286,8 @@ def _volume_A3(atoms: Atoms) -> float:
 
 def _neighbours(quantities: str, atoms: Atoms, cutoff: float | np.ndarray, types: np.ndarray | None = None) -> Any:
     """Call matscipy's neighbour search; `cutoff` in Å is one number or a matrix over `types`."""
+    from matscipy.neighbours import neighbour_list
+
     numbers = np.zeros(len(atoms), np.int32) if types is None else types
     cell = atoms.cell.array
     if not all(map(any, cell.tolist())):
@@ -319,10 +301,7 @@ def _neighbours(quantities: str, atoms: Atoms, cutoff: float | np.ndarray, types
 def seam_distance(atoms: Atoms, first: np.ndarray) -> float:
     """Return the smallest distance in Å between an atom of the mask `first`, shape (n_atoms,), and one outside it.
 
-    Raises
-    ------
-    DataError
-        One side has no atoms.
+    Raises DataError if one side has no atoms.
     """
     first = np.asarray(first, bool)
     if first.all() or not first.any():

@@ -12,7 +12,6 @@ from gst_jobflow.structures.material import VACANCY, Material, default_material
 from gst_jobflow.structures.trigonal import TrigonalPhase, unit_cell
 
 Repeat = tuple[int, int, int]
-_THIRD, _TWO_THIRDS = 1 / 3, 2 / 3
 
 
 def rocksalt_counts(formula: str, repeat: Repeat, material: Material | None = None) -> dict[str, int]:
@@ -51,24 +50,9 @@ def rocksalt(
 ) -> Atoms:
     """Build a rock-salt supercell: the anion on one sublattice; cations and vacancies at random on the other.
 
-    Parameters
-    ----------
-    formula, repeat, material
-        See `rocksalt_counts`.
-    a_A
-        Edge of the cubic cell in Å; None: the material's.
-    seed
-        Seed of the cation arrangement.
-
-    Returns
-    -------
-    ase.Atoms
-        Periodic, edges `repeat` times `a_A`; anions first, then cations in lattice order.
-
-    Raises
-    ------
-    InputError
-        As `rocksalt_counts`, or the lattice parameter is unknown or not positive.
+    Its edges are `repeat` times `a_A`, the edge of the cubic cell in Å; None: the material's. Anions come first, then
+    cations in lattice order, whose arrangement the seed decides. Raises as `rocksalt_counts`, or if `a_A` is unknown or
+    not positive.
     """
     material = material or default_material()
     counts = rocksalt_counts(formula, repeat, material)
@@ -101,10 +85,8 @@ def trigonal_counts(
 ) -> dict[str, int]:
     """Count the atoms of a trigonal supercell; the orthogonal cell is twice the hexagonal one.
 
-    Raises
-    ------
-    InputError
-        The material has no trigonal phase of the compound, or its sites do not build it, or a repeat is below 1.
+    Raises InputError if the material has no trigonal phase of the compound, its sites do not build it, or a repeat is
+    below 1.
     """
     name, phase = trigonal_phase(compound, material)
     cells = (2 if orthogonal else 1) * _checked_repeat(repeat)
@@ -178,10 +160,7 @@ def _with_right_angles(hexagonal: Atoms) -> Atoms:
 def exchanged(compound: str, phase: TrigonalPhase, material: Material) -> tuple[str, str]:
     """Return the two cations that exchange layers in a disordered phase.
 
-    Raises
-    ------
-    InputError
-        It has not two kinds, or all of the first one stay.
+    Raises InputError if it has not two kinds, or all of the first one stay.
     """
     present = {element for element, _ in phase.sites}
     cations = [element for element in material.cations if element in present]
@@ -199,29 +178,20 @@ def exchanged(compound: str, phase: TrigonalPhase, material: Material) -> tuple[
 def trigonal_primitive(compound: str, repeat: Repeat, material: Material | None = None) -> Atoms:
     """Build a rhombohedrally centred phase on its primitive cell: two hexagonal vectors and (2/3, 1/3, 1/3).
 
-    The third vector is inclined: n × n × 1 cells have few atoms and distant images, as the Gamma point needs.
-
-    Raises
-    ------
-    InputError
-        As `trigonal_counts`, or the phase is not centred.
+    The third vector is inclined: n × n × 1 cells have few atoms and distant images, as the Gamma point needs. Raises as
+    `trigonal_counts` and `check_centred`.
     """
     check_centred(compound, material)
     _checked_repeat(repeat)
     atoms = trigonal(compound, (1, 1, 1), orthogonal=False, material=material)
-    atoms.set_cell(np.array([[1, 0, 0], [0, 1, 0], [_TWO_THIRDS, _THIRD, _THIRD]]) @ atoms.cell.array)
+    atoms.set_cell(np.array([[1, 0, 0], [0, 1, 0], [2 / 3, 1 / 3, 1 / 3]]) @ atoms.cell.array)
     atoms.wrap(eps=1e-6)
     get_duplicate_atoms(atoms, cutoff=0.1, delete=True)
     return atoms.repeat([int(n) for n in repeat])
 
 
 def check_centred(compound: str, material: Material | None = None) -> None:
-    """Refuse a trigonal phase that has no smaller cell than the hexagonal one.
-
-    Raises
-    ------
-    InputError
-    """
+    """Refuse a trigonal phase that has no smaller cell than the hexagonal one; raises InputError."""
     name, phase = trigonal_phase(compound, material)
     if phase.spacegroup not in (160, 166):
         raise InputError(f"{name} is not rhombohedrally centred: its hexagonal cell is primitive", "use trigonal()")

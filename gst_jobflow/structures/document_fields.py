@@ -35,17 +35,10 @@ _HEAVIEST = 118
 def describe(atoms: Atoms) -> dict[str, Any]:
     """Return the numbers by which structures are searched.
 
-    Returns
-    -------
-    dict
-        ``formula`` (reduced), ``composition`` (element to share), ``elements`` (sorted), ``n_atoms``,
-        ``min_distance_A`` (None for a single atom without periodic images), and ``volume_per_atom_A3`` and
-        ``density_g_cm3`` (None unless periodic in all directions).
-
-    Raises
-    ------
-    DataError
-        There are no atoms, or positions or cell are not finite.
+    They are ``formula`` (reduced), ``composition`` (element to share), ``elements`` (sorted), ``n_atoms``,
+    ``min_distance_A`` (None for a single atom without periodic images), and ``volume_per_atom_A3`` and
+    ``density_g_cm3`` (None unless periodic in all directions). Raises DataError if there are no atoms, or positions or
+    cell are not finite.
     """
     return _described(_checked(atoms), smallest_distance(atoms))
 
@@ -64,7 +57,7 @@ def identified(atoms: Atoms | PlainAtoms) -> tuple[str, dict[str, Any]]:
 
 
 def _identified_by_kernels(atoms: PlainAtoms) -> tuple[str, dict[str, Any]]:
-    from gst_jobflow.structures import kernels
+    from gst_jobflow.structures.kernels import identify
 
     _checked(atoms)
     if atoms.volume_A3 < LEAST_VOLUME_A3:
@@ -74,7 +67,7 @@ def _identified_by_kernels(atoms: PlainAtoms) -> tuple[str, dict[str, Any]]:
     # as `_hashed` has them: species, cell, positions, pbc
     words = np.empty(4 * len(atoms) + 12, "<i8")
     cutoff_A = first_cutoff_A(atoms.volume_A3, len(atoms))
-    closest_A = kernels.identify(atoms.numbers, positions, cell, _FACE_A, _PER_A, cutoff_A, LONGER, words)
+    closest_A = identify(atoms.numbers, positions, cell, _FACE_A, _PER_A, cutoff_A, LONGER, words)
     return hashlib.sha256(words.data).hexdigest()[:32], _described(atoms, closest_A)
 
 
@@ -130,16 +123,10 @@ def content_hash(atoms: Atoms) -> str:
 
     Shifts by lattice vectors, -0.0 for 0.0, and atoms at the far face instead of 0 do not change the id; neither does a
     file with eight decimals, if the atoms lie inside the cell (see `canonical`). Noise may move a coordinate across a
-    rounding boundary, which no hash can avoid.
+    rounding boundary, which no hash can avoid. Elementwise IEEE operations and little-endian 64-bit integers make the
+    id the same on every platform.
 
-    Raises
-    ------
-    DataError
-        There are no atoms, values are not finite, or a periodic direction has no cell vector.
-
-    Notes
-    -----
-    Elementwise IEEE operations and little-endian 64-bit integers make the id the same on every platform.
+    Raises DataError if there are no atoms, values are not finite, or a periodic direction has no cell vector.
     """
     _checked(atoms)
     return _hashed(atoms)

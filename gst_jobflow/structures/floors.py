@@ -18,12 +18,7 @@ FLOOR_SHARE = 0.65
 def contact_floors(symbols: Sequence[str], given_A: Mapping[str, float], share: float = FLOOR_SHARE) -> PairDistances:
     """Return the smallest sound contacts of atoms of these elements.
 
-    Parameters
-    ----------
-    symbols
-        Element of each atom.
-    given_A
-        Floors in Å by pair, ``{"Ge-Te": 1.7}``; a pair without one gets `share` of its covalent radii's sum.
+    `given_A` are floors in Å by pair, ``{"Ge-Te": 1.7}``; a pair without one gets `share` of its covalent radii's sum.
     """
     radius_A = {element: covalent_radii[atomic_numbers[element]] for element in set(symbols)}
     floors_A = {

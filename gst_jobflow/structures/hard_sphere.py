@@ -102,18 +102,10 @@ class HardSphereSpec(StrictModel):
 
 
 def generate(spec: HardSphereSpec, index: int = 0) -> Atoms:
-    """Make one structure, which `spec` and `index` determine.
+    """Make the structure of number `index`, from 0, which `spec` and `index` determine.
 
-    Parameters
-    ----------
-    index
-        Number of the structure, from 0.
-
-    Returns
-    -------
-    ase.Atoms
-        Periodic, wrapped, and grouped by element in the order of the formula; no pair (images included) is closer
-        than specified.
+    It is periodic, wrapped, and grouped by element in the order of the formula; no pair (images included) is closer
+    than specified.
 
     Raises
     ------

@@ -26,6 +26,8 @@ _EXACT_POWER = 22
 _FEW_DIGITS = 16
 _POWERS = 10.0 ** np.arange(_EXACT_POWER + 1)
 _MOST_BINS = 64
+# places in a text that cannot be negative are looked up faster
+_ONE = np.uintp(1)
 
 
 def compiled(function: Callable[..., Any], fastmath: bool = False) -> Callable[..., Any]:
@@ -39,9 +41,9 @@ def compiled(function: Callable[..., Any], fastmath: bool = False) -> Callable[.
 
 
 @compiled
-def _after_blanks(text: NDArray, at: int) -> int:
+def _after_blanks(text: NDArray, at: np.uintp) -> np.uintp:
     while text[at] == _BLANK or text[at] == _TAB:
-        at += 1
+        at += _ONE
     return at
 
 
@@ -57,23 +59,24 @@ def _read_whole(text: NDArray, at: int, whole: int) -> tuple[int, int]:
 
 
 @compiled
-def _read_decimal(text: NDArray, at: int) -> tuple[float, int]:
+def _read_decimal(text: NDArray, at: np.uintp) -> tuple[float, np.int64 | int]:
     """Return the number at a place, and the place behind it, if it has a point, few digits and no exponent; else -1."""
     negative = text[at] == _MINUS
-    start = at + 1 if negative else at
+    start = at + _ONE if negative else at
     whole, end = 0, start
     while _ZERO <= text[end] <= _NINE:
-        whole, end = 10 * whole + (text[end] - _ZERO), end + 1
+        whole, end = 10 * whole + (text[end] - _ZERO), end + _ONE
     point = end
     if text[point] != _POINT:
         return 0.0, -1
-    end += 1
+    end += _ONE
     while _ZERO <= text[end] <= _NINE:
-        whole, end = 10 * whole + (text[end] - _ZERO), end + 1
-    if end - start > _FEW_DIGITS or end - start < 2 or text[end] | _CASE == _EXPONENT:
+        whole, end = 10 * whole + (text[end] - _ZERO), end + _ONE
+    length = np.int64(end - start)
+    if length > _FEW_DIGITS or length < 2 or text[end] | _CASE == _EXPONENT:
         return 0.0, -1
-    value = whole / _POWERS[end - point - 1]
-    return (-value if negative else value), end
+    value = whole / _POWERS[end - point - _ONE]
+    return (-value if negative else value), np.int64(end)
 
 
 @compiled
@@ -123,17 +126,17 @@ def read_rows(text: NDArray, atomic_numbers: NDArray, numbers: NDArray, values: 
     bool
         False if a row is of another form; the arrays then hold nothing of use.
     """
-    at = 0
+    at, size = np.uintp(0), np.uintp(len(text))
     # every loop below stops at the end of a line
-    if len(text) == 0 or text[-1] != _LINE:
+    if size == 0 or text[-1] != _LINE:
         return False
     for row in range(len(numbers)):
-        if at >= len(text):
+        if at >= size:
             return False
         at = _after_blanks(text, at)
         code, letters = 0, 0
         while 0 <= (text[at] & ~_CASE) - _CAPITAL < _LETTERS:
-            code, letters, at = 256 * code + text[at], letters + 1, at + 1
+            code, letters, at = 256 * code + text[at], letters + 1, at + _ONE
             if letters > 2:
                 return False
         number = atomic_numbers[256 * code if letters == 1 else code] if letters else -1
@@ -144,17 +147,17 @@ def read_rows(text: NDArray, atomic_numbers: NDArray, numbers: NDArray, values: 
             start = _after_blanks(text, at)
             value, end = _read_decimal(text, start)
             if end < 0:
-                value, end = _read_number(text, start)
+                value, end = _read_number(text, np.int64(start))
             if start == at or end < 0:
                 return False
-            values[row, column], at = value, end
+            values[row, column], at = value, np.uintp(end)
         at = _after_blanks(text, at)
         if text[at] == _RETURN:
-            at += 1
+            at += _ONE
         if text[at] != _LINE:
             return False
-        at += 1
-    return at == len(text)
+        at += _ONE
+    return at == size
 
 
 @compiled

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -78,17 +79,8 @@ def data_header(n_atoms: int, box_A: Sequence[float], species_order: Sequence[st
 def atom_lines(first_id: int, types: NDArray, positions: NDArray) -> NDArray:
     """Return lines of atoms of a data file as bytes, shape (n, `ATOM_LINE`); ids count up from `first_id`.
 
-    Parameters
-    ----------
-    types
-        Shape (n,), from 1 to 99.
-    positions
-        Shape (n, 3) in Å, not negative; written to 1e-8 Å.
-
-    Raises
-    ------
-    DataError
-        A position is not finite, negative, or beyond 1 cm.
+    `types` (n,) are from 1 to 99. Positions (n, 3) in Å are written to 1e-8 Å; DataError is raised if one is not
+    finite, negative, or beyond 1 cm.
     """
     if not (np.isfinite(positions).all() and positions.min(initial=0.0) >= 0 and positions.max(initial=0.0) < 1e8):
         raise DataError("a position is not finite or outside of the box", "check how the structure was made")
@@ -128,6 +120,12 @@ def _four_digits(blank: bool = False) -> NDArray:
     return np.frombuffer(text.encode("ascii"), np.uint8).reshape(-1, 4)
 
 
+def stated_units(title: str) -> str:
+    """Return the units that the first line of a data file states, as LAMMPS writes it; empty if it states none."""
+    found = re.search(r"\bunits\s*=\s*(\w+)", title)
+    return found[1] if found else ""
+
+
 def read_data(path: str | Path, species_order: Sequence[str]) -> Atoms:
     """Read a data file of atomic style and metal units as a periodic structure sorted by id.
 
@@ -136,7 +134,7 @@ def read_data(path: str | Path, species_order: Sequence[str]) -> Atoms:
     Raises
     ------
     InputError
-        The file is missing, or has a type beyond `species_order`.
+        The file is missing, states other units, or has a type beyond `species_order`.
     DataError
         The file is no data file, or its masses contradict `species_order`.
     """
@@ -145,6 +143,11 @@ def read_data(path: str | Path, species_order: Sequence[str]) -> Atoms:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"no LAMMPS data file {path}", "check the path")
+    with path.open(encoding="utf-8", errors="replace") as file:
+        units = stated_units(file.readline())
+    # ASE 3.29 does not look: velocities in Å/fs would be taken for Å/ps
+    if units not in ("", "metal"):
+        raise InputError(f"{path.name} is in units {units}", "write it in metal units (LAMMPS: units metal)")
     numbers = {place: atomic_numbers[element] for place, element in enumerate(species_order, start=1)}
     try:
         raw = read_lammps_data(path, Z_of_type=numbers, sort_by_id=True, units="metal", atom_style="atomic")
@@ -167,15 +170,21 @@ def read_data(path: str | Path, species_order: Sequence[str]) -> Atoms:
     return atoms
 
 
-def _check_writable(atoms: Atoms, species_order: Sequence[str]) -> None:
-    missing = sorted(set(atoms.symbols) - set(species_order))
-    if missing:
+def check_species_order(elements: Iterable[str], species_order: Sequence[str]) -> None:
+    """Refuse an order that lacks one of `elements`, knows an unknown one or names one twice; raises InputError."""
+    if unknown := [element for element in species_order if element not in atomic_numbers]:
+        raise InputError(f"no element '{unknown[0]}'", "element symbols in the order of pair_coeff, such as Ge,Sb,Te")
+    if len(set(species_order)) != len(species_order):
+        raise InputError(f"{' '.join(species_order)} names an element twice", "name each once")
+    if missing := sorted(set(elements) - set(species_order)):
         raise InputError(
-            f"no atom type for {', '.join(missing)} in species_order {' '.join(species_order)}",
+            f"no atom type for {', '.join(missing)} among {' '.join(species_order)}",
             "name every element of the structure, in the order of pair_coeff",
         )
-    if len(set(species_order)) != len(species_order):
-        raise InputError(f"species_order {' '.join(species_order)} names an element twice", "name each once")
+
+
+def _check_writable(atoms: Atoms, species_order: Sequence[str]) -> None:
+    check_species_order(atoms.symbols, species_order)
     if atoms.cell.rank < 3:
         raise InputError("the structure has no cell that spans a volume", "set a cell before writing LAMMPS data")
     if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):

@@ -143,12 +143,7 @@ class Material(StrictModel):
         return round(_CLOSEST * self.least_contact_A, 2), self.least_contact_A
 
     def check_elements(self, formula: str, where: str = "formula") -> None:
-        """Refuse a formula that cannot be read, or with an element that the material lacks.
-
-        Raises
-        ------
-        InputError
-        """
+        """Refuse a formula that cannot be read, or with an element that the material lacks; raises InputError."""
         if foreign := sorted(set(parse_formula(formula)) - set(self.elements)):
             raise InputError(
                 f"{where}: {formula} has {', '.join(foreign)}, and {self.name} is of {', '.join(self.elements)}",
@@ -158,10 +153,7 @@ class Material(StrictModel):
     def cation_weights(self, formula: str) -> dict[str, int]:
         """Return what shares the sites of the cations in rock salt, in whole proportions: cations, and vacancies.
 
-        Raises
-        ------
-        InputError
-            The formula is off the line, or has no anion, or more cations than anions.
+        Raises InputError if the formula is off the line, or has no anion, or more cations than anions.
         """
         self.check_crystal(formula)
         counts = parse_formula(formula)
@@ -175,13 +167,7 @@ class Material(StrictModel):
         return weights | {VACANCY: n_vacancies}
 
     def check_crystal(self, formula: str) -> None:
-        """Refuse a formula that no crystal of the material has.
-
-        Raises
-        ------
-        InputError
-            It is not of the elements, or off the tie line.
-        """
+        """Refuse a formula that is not of the material's elements, or off its tie line; raises InputError."""
         if self.tie_line is None:
             return self.check_elements(formula)
         if not self._on_line(formula):
@@ -225,13 +211,7 @@ def _check_contact(pair: tuple[str, str], contact_A: float, floor_A: float) -> N
 
 @cache
 def shipped_material(name: str) -> Material:
-    """Return a material of this package.
-
-    Raises
-    ------
-    InputError
-        There is none of this name.
-    """
+    """Return a material of this package; raises InputError if there is none of this name."""
     check_known("no material", name, MATERIALS.names())
     return checked(Material, yaml_mapping(MATERIALS.text(name), name), name)
 
@@ -242,17 +222,10 @@ def default_material() -> Material:
 
 
 def load_material(source: str | Mapping[str, Any], folder: Path) -> Material:
-    """Return a material.
+    """Return a material by name of a shipped one, by file (relative to `folder`), or by content.
 
-    Parameters
-    ----------
-    source
-        Name of a shipped material, file (relative to `folder`), or content.
-
-    Raises
-    ------
-    InputError
-        There is no such material or file, a key or value does not fit, or sites do not build their trigonal phase.
+    Raises InputError if there is no such material or file, a key or value does not fit, or sites do not build their
+    trigonal phase.
     """
     if isinstance(source, Mapping):
         return _with_crystals(checked(Material, dict(source), "material"), "material")
@@ -267,13 +240,7 @@ def stored_material(specification: Mapping[str, Any]) -> Material:
 
 
 def material_of(project: Project) -> Material:
-    """Return the material that a project's settings name.
-
-    Raises
-    ------
-    InputError
-        As `load_material`.
-    """
+    """Return the material that a project's settings name; raises as `load_material`."""
     return load_material(project.settings.material, project.root)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,27 +19,11 @@ if TYPE_CHECKING:
 class PlainAtoms:
     """What `ase.Atoms` holds, without its methods; a change is a new object.
 
-    Parameters
-    ----------
-    cell_A
-        Rows are lattice vectors, Å.
-    pbc
-        Whether each direction is periodic.
-    arrays
-        As in ASE: at least ``numbers``, shape (n,), int64, and ``positions``, Å, shape (n, 3), float64.
-    info
-        Values of the structure as a whole.
-    results
-        Those of its calculator.
+    Rows of `cell_A` are lattice vectors, Å. `arrays` are as in ASE: at least ``numbers``, shape (n,), int64, and
+    ``positions``, Å, shape (n, 3), float64. `info` has values of the structure as a whole, `results` those of its
+    calculator.
 
-    Attributes
-    ----------
-    volume_A3
-        Volume of the cell.
-    farthest_A
-        Largest coordinate, whatever its sign.
-    is_finite
-        Whether all positions, the cell and its volume are.
+    `farthest_A` is the largest coordinate, whatever its sign; `is_finite`: all positions, the cell and its volume are.
     """
 
     cell_A: list[Vector]
@@ -78,7 +63,7 @@ class PlainAtoms:
         """Å."""
         return self.arrays["positions"]
 
-    @property
+    @cached_property
     def values(self) -> dict[str, Any]:
         """All values by name, those of the calculator before others."""
         values = {**self.info, **self.arrays, **self.results}

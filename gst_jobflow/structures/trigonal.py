@@ -34,10 +34,7 @@ class TrigonalPhase(StrictModel):
 def unit_cell(compound: str, phase: TrigonalPhase) -> Atoms:
     """Return the hexagonal cell of a phase, with a gap at z = 0 if it has one.
 
-    Raises
-    ------
-    InputError
-        The sites do not build `compound`, two of them coincide, or the blocks do not divide the atoms.
+    Raises InputError if the sites do not build `compound`, two coincide, or the blocks do not divide the atoms.
     """
     return _unit_cell(compound, phase).copy()
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gst_jobflow.base.processes import run_program
+from gst_jobflow.base.errors import MissingProgramError
+from gst_jobflow.base.processes import run_program, words_of
 
 BY_RUN_PROGRAM = """
 import sys
@@ -78,6 +79,19 @@ def test_output_and_environment(tmp_path):
         environment={**os.environ, "GREETING": "yes"},
     )
     assert (tmp_path / "out").read_text() == "yes\nno\n"
+
+
+def test_the_words_of_a_command_name_a_program_that_runs(tmp_path):
+    plain = tmp_path / "a file"
+    plain.touch()
+    assert words_of("env -i 'two words'", "command", "") == ["env", "-i", "two words"]
+    assert words_of(["env", "x"], "command", "") == ["env", "x"]
+    plain.chmod(0o755)
+    assert words_of(plain, "command", "") == [str(plain)]
+    plain.chmod(0o644)
+    for command, why in ((plain, "is not executable"), ("", "no program ''"), ("env 'x", "no closing quotation")):
+        with pytest.raises(MissingProgramError, match=f"LAMMPS command .*: .*{why}"):
+            words_of(command, "LAMMPS command", "correct it")
 
 
 def test_a_missing_program_is_an_error_of_the_caller(tmp_path):

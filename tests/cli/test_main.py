@@ -79,6 +79,11 @@ def test_commands_that_run_no_maker_load_no_jobflow(command: str) -> None:
     assert "jobflow" not in _loaded_with(f"gst_jobflow.cli.{command}")
 
 
+@pytest.mark.parametrize("module", ["cli.launch", "labelling.maker", "dynamics.maker", "fitting.maker"])
+def test_launchers_and_jobs_load_matscipy_only_to_search_for_neighbours(module: str) -> None:
+    assert "matscipy" not in _loaded_with(f"gst_jobflow.{module}")
+
+
 def test_help_imports_nothing_heavy() -> None:
     loaded = _loaded_with("gst_jobflow.cli.main")
     heavy = {

@@ -61,7 +61,7 @@ def test_fits_are_estimated_and_keep_the_budget(project: Project, monkeypatch: A
     dataset = teacher_dataset(Results.open(project))
     words = ("submit", command[0], dataset.id, *command[1:])
     said = gst(project, *words, "--estimate")
-    assert "unknown" in said and "no fit by pacemaker" in said
+    assert "unknown" in said and "no CPU fit by pacemaker" in said
     monkeypatch.setenv("GST_LAUNCH__BUDGET_CORE_HOURS", "0.5")
     refused = CliRunner().invoke(app, ["--project", str(project.root), *words]).exception
     assert isinstance(refused, InputError) and "there is a budget" in refused.message
@@ -91,6 +91,49 @@ def test_labels_by_vasp_need_its_command_and_potcars_where_they_run(
     (sets / "POTCAR.Te").write_text("stand-in")
     gst(project, *words)
     assert fireworks(project) == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [
+        ("LAMMPS__COMMAND", "lpm", "LAMMPS command 'lpm': no program 'lpm'"),
+        ("LAMMPS__COMMAND", __file__, "is not executable"),
+        ("LAMMPS__COMMAND", "/bin/true", "no LAMMPS with pair styles pace"),
+        ("LAMMPS__MPI_COMMAND", "mpirnu -np {ranks}", "no program 'mpirnu'"),
+        ("LAMMPS__MPI_COMMAND", "mpirun -np '{ranks}", "no closing quotation"),
+    ],
+)
+def test_dynamics_need_lammps_where_they_run(
+    project: Project, potential: None, monkeypatch: Any, setting: str, value: str, said: str
+) -> None:
+    """Else a wrong setting is found only inside the job."""
+    monkeypatch.setenv("GST_LAMMPS__RANKS", "2")
+    monkeypatch.setenv(f"GST_{setting}", value)
+    refused = CliRunner().invoke(app, ["-p", str(project.root), *MELT]).exception
+    assert isinstance(refused, MissingProgramError) and said in refused.message
+    assert f"correct lammps.{setting.partition('__')[2].lower()}" in refused.fix or "pair styles" in said
+    melts = ("submit", "robustness", "p", "--compositions", "GeTe", "--runs", "1")
+    done = CliRunner().invoke(app, ["-p", str(project.root), *melts])
+    runs_on_one_rank = "MPI" in setting
+    assert (done.exception is None) == runs_on_one_rank and fireworks(project) == 2 * runs_on_one_rank, done.output
+    gst(project, *MELT, "--estimate")
+
+
+def test_dynamics_for_a_queue_need_no_lammps_here(project: Project, potential: None, monkeypatch: Any) -> None:
+    """The nodes of a cluster may have what its login node lacks."""
+    monkeypatch.setenv("GST_LAMMPS__COMMAND", "/only/on/the/nodes/lmp")
+    monkeypatch.setenv("GST_PROFILE", "slurm")
+    gst(project, *MELT)
+    assert fireworks(project) == 1
+
+
+def test_fits_need_pacemaker_where_they_run(project: Project, monkeypatch: Any, tmp_path: Path) -> None:
+    dataset = teacher_dataset(Results.open(project))
+    monkeypatch.setenv("GST_PACEMAKER__BIN_DIR", str(tmp_path))
+    for words in (("fit", dataset.id), ("hyperopt", dataset.id, "--preset", "xpot-gst")):
+        refused = CliRunner().invoke(app, ["-p", str(project.root), "submit", *words]).exception
+        assert isinstance(refused, MissingProgramError) and "pacemaker.bin_dir" in refused.fix
+    assert fireworks(project) == connect(project)["studies"].count_documents({}) == 0
 
 
 def test_flow_above_the_budget_needs_yes(project: Project, potential: None, monkeypatch: Any) -> None:

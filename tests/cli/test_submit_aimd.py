@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ase.build import bulk
 from typer.testing import CliRunner
 
 from gst_jobflow.base.errors import InputError, MissingProgramError
@@ -135,6 +136,19 @@ def test_wrong_input_is_refused_before_submission(with_cp2k: Project, words: tup
         gst(with_cp2k, *AIMD, *words)
     assert said in f"{caught.value.message} {caught.value.fix}" and caught.value.fix
     assert not fireworks(with_cp2k)
+
+
+def test_a_launcher_that_is_missing_is_found_at_submission(with_cp2k: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GST_CP2K__MPI_COMMAND", "mpirnu -np {ranks}")
+    monkeypatch.setenv("GST_CP2K__RANKS", "2")
+    Results.open(with_cp2k).add(structure_document(bulk("Te", "sc", a=12.0), "crystal"))
+    for words in (MELT, ("submit", "label", "--backend", "cp2k", "-w", "config_type=crystal")):
+        done = CliRunner().invoke(app, ["-p", str(with_cp2k.root), *words])
+        assert isinstance(done.exception, MissingProgramError)
+        assert "no program 'mpirnu'" in done.exception.message and "cp2k.mpi_command" in done.exception.fix
+    assert not fireworks(with_cp2k)
+    monkeypatch.setenv("GST_CP2K__RANKS", "1")
+    gst(with_cp2k, *MELT)
 
 
 def test_without_cp2k_it_says_how_to_get_it(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,13 +14,12 @@ import pytest
 
 from gst_jobflow.base.deadline import Deadline
 from gst_jobflow.base.errors import InputError, RunError
-from gst_jobflow.base.resources import QUEUE_KEY
+from gst_jobflow.base.resources import QUEUE_KEY, jobs_of
 from gst_jobflow.documents import Attempt, Potential, Study, now
 from gst_jobflow.dynamics.engine import LammpsEngine
 from gst_jobflow.dynamics.log import loop_parts, loop_time
 from gst_jobflow.evaluation.scaling import Layout, PairLines, ScalingPlan
 from gst_jobflow.flows.scaling import LayoutRunner, ScalingMaker, check_contestants, check_styles
-from gst_jobflow.launch.workflow import jobs_of
 from gst_jobflow.store import Results
 from tests.dynamics.conftest import engine
 from tests.flows.test_robustness import hard, soft, stored

@@ -149,7 +149,7 @@ def children() -> list[psutil.Process]:
     found = []
     for child in psutil.Process().children():
         with suppress(psutil.NoSuchProcess):  # it has just ended
-            if "gst_jobflow.importing.workers" in child.cmdline():
+            if any("gst_jobflow.importing.workers" in word for word in child.cmdline()):
                 found.append(child)
     return found
 

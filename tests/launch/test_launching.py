@@ -137,6 +137,22 @@ def test_failures_carry_their_class_and_the_way_out(project: Project) -> None:
     assert len(recover(project, failed=True, dry_run=True)) == 2
 
 
+def test_a_job_whose_code_is_missing_fails_with_a_recorded_attempt(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pad = launchpad(project)
+    pad.add_wf(to_workflow(add(1, 2), project))
+    pad.fireworks.update_one({}, {"$set": {"spec._tasks.0.job.function.@module": "removed_since"}})
+    stored = pad.fireworks.find_one()["spec"]["_tasks"]
+    assert launch_rocket(pad, FWorker("here"))
+    attempt = connect(project)["attempts"].find_one()
+    assert attempt["state"] == "failed" and "removed_since" in attempt["reason"]
+    firework = pad.fireworks.find_one()
+    assert firework["state"] == "FIZZLED"
+    assert firework["spec"]["_tasks"] == stored, "a job is stored as it was submitted"
+
+
 def test_no_password_is_in_the_launchpad(project: Project) -> None:
     import json
 

@@ -49,6 +49,36 @@ def test_the_command_replaces_the_page_that_the_job_of_a_study_wrote(with_study)
 
 
 @pytest.mark.mongo
+def test_a_page_of_an_earlier_version_gives_way_to_that_of_today(with_study) -> None:
+    """Earlier versions named pages without the id; what is another's or was asked for by name stays."""
+    results = Results.open(with_study)
+    close_study(results, synthetic.STUDY_ID, {"state": "finished"})
+    results.database.client.close()
+    reports = with_study.root / "reports"
+    old = reports / "Demo-Ge-Sb-Te-in-miniature.html"
+    chosen = ("study", synthetic.STUDY_ID, "--output", str(old))
+    assert invoke(*chosen).exit_code == 0 and invoke("study", synthetic.STUDY_ID).exit_code == 0
+    assert old.is_file(), "a page that was asked for under this name"
+    of_today = old.read_text()
+    as_before = of_today.replace('<meta name="generator" content="gst_jobflow">', "")
+    of_another = as_before.replace(f"<footer>study {synthetic.STUDY_ID} ", "<footer>study another ")
+    assert of_today != as_before != of_another
+    old.write_text(of_another)
+    assert invoke("study", synthetic.STUDY_ID).exit_code == 0 and old.read_text() == of_another
+    old.write_text(as_before)
+    of_id = reports / f"Demo-Ge-Sb-Te-in-miniature-{synthetic.STUDY_ID[:8]}.html"
+    of_id.unlink()
+    for file in (old, None):
+        assert invoke("all", "--format", "png").exit_code == 0
+        is_named_gone = f"gst report study {synthetic.STUDY_ID}" in (reports / "index.html").read_text()
+        assert is_named_gone == (file is None)
+        old.unlink(missing_ok=True)
+    old.write_text(as_before)
+    assert invoke("study", synthetic.STUDY_ID).exit_code == 0
+    assert of_id.is_file() and not old.exists()
+
+
+@pytest.mark.mongo
 def test_output_is_taken(with_study, tmp_path) -> None:
     assert invoke("study", synthetic.STUDY_ID, "--output", str(tmp_path / "a" / "b.html")).exit_code == 0
     assert (tmp_path / "a" / "b.html").is_file()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gst_jobflow.report.words import notice_of, number
+from gst_jobflow.report.words import notice_of
 
 DFT = {"code": "vasp", "version": "6.4", "parameters": {"GGA": "PE"}}
 XTB = {"code": "tblite", "version": "0.8", "parameters": {"calculator": "TBLite", "method": "GFN1-xTB"}}
@@ -34,10 +34,3 @@ def test_a_page_warns_of_models_and_does_not_judge_methods_that_it_does_not_know
 
 def test_first_principles_need_no_warning() -> None:
     assert notice_of([DFT]) is None and notice_of([]) is None
-
-
-@pytest.mark.parametrize(
-    ("value", "said"), [(1088.4, "1,088"), (287.31, "287"), (0.012345, "0.0123"), (9996.0, "9,996"), (999.6, "1,000")]
-)
-def test_large_errors_have_no_exponent(value: float, said: str) -> None:
-    assert number(value, 3) == said

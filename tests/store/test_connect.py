@@ -79,10 +79,10 @@ def test_accounts_of_one_external_server_share_its_launchpad(tmp_path, uri, name
 @mongo
 def test_a_process_keeps_its_clients_and_the_child_of_a_fork_has_its_own(project, monkeypatch):
     first = cached_connection(project)
-    store = first.job_store_beside(launchpad(project))
+    store = first.job_store
     store.connect()
     assert cached_connection(project) is first and store.count() == 0
-    assert first.job_store_beside(launchpad(project)) is store
+    assert first.job_store is store
     assert first.database.name == project.settings.mongo.database
     monkeypatch.setattr("gst_jobflow.store.connect.os.getpid", lambda: -1)
     other = cached_connection(project)
@@ -90,16 +90,10 @@ def test_a_process_keeps_its_clients_and_the_child_of_a_fork_has_its_own(project
 
 
 @mongo
-def test_only_outputs_whose_job_ends_in_the_same_database_do_not_wait_for_the_journal(project):
-    connected, pad = cached_connection(project), launchpad(project)
-    elsewhere = SimpleNamespace(name=pad.name, port=pad.port + 1, password=pad.password)
-    journaled = {}
-    for name, recorder in (("same", pad), ("elsewhere", elsewhere), ("none", None)):
-        store = connected.job_store_beside(recorder)
-        store.connect()
-        journaled[name] = store.docs_store._collection.write_concern.document
-    assert journaled["same"] == {"w": "majority"}
-    assert journaled["elsewhere"] == journaled["none"] == {"w": "majority", "j": True}
+def test_outputs_wait_for_the_journal(project):
+    store = cached_connection(project).job_store
+    store.connect()
+    assert store.docs_store._collection.write_concern.document == {"w": "majority", "j": True}
 
 
 @mongo

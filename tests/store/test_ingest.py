@@ -92,7 +92,7 @@ def one_by_one(results: Results, file: Path) -> int:
     from gst_jobflow.store.write import apply_entry
 
     new, early = 0, []
-    for entry in manifest.read(file):
+    for entry in (line.entry for line in manifest.lines(file)):
         try:
             new += apply_entry(results.database, entry)
         except NoDocumentError:

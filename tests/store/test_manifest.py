@@ -17,7 +17,7 @@ ENTRIES = [manifest.Insert(structure()), manifest.Insert(label()), manifest.Upda
 
 
 def texts(file: Path) -> list[str]:
-    return [entry.to_json() for entry in manifest.read(file)]
+    return [line.entry.to_json() for line in manifest.lines(file)]
 
 
 def test_entries_come_back(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def test_an_atom_far_outside_of_the_cell_is_the_same_by_both(far_A: float) -> No
 @pytest.mark.parametrize("far_A", [1.1e8, -1e9])
 def test_an_atom_whose_place_rounding_lost_is_a_bad_record(far_A: float, compiled: bool) -> None:
     builder = OutcomeBuilder(ImportOptions(), compiled=compiled)
-    outcome = builder.outcome(Record(Path("x.xyz"), 0, atoms=far(far_A)))
+    outcome = builder.outcome(Record(Path("x.xyz"), 0, far(far_A)))
     assert "rounding lost its place" in outcome.problem and outcome.structure is None
 
 

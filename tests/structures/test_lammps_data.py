@@ -75,3 +75,15 @@ def test_a_file_that_is_no_data_file_is_refused(tmp_path):
     (tmp_path / "x.data").write_text("not a data file\n\n3 atoms\n")
     with pytest.raises(DataError):
         read_data(tmp_path / "x.data", SPECIES)
+
+
+@pytest.mark.parametrize("units", ["real", "nano"])
+def test_a_file_that_states_other_units_is_refused(tmp_path, units):
+    path = tmp_path / "x.data"
+    write_data(trigonal("Ge1Sb2Te4", (1, 1, 1)), path, SPECIES)
+    _, body = path.read_text().split("\n", 1)
+    path.write_text(f"LAMMPS data file via write_data, version 22 Jul 2025, timestep = 0, units = metal\n{body}")
+    assert len(read_data(path, SPECIES)) == 42
+    path.write_text(f"LAMMPS data file via write_data, version 22 Jul 2025, timestep = 0, units = {units}\n{body}")
+    with pytest.raises(InputError, match=f"in units {units}"):
+        read_data(path, SPECIES)

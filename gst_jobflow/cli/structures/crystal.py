@@ -8,6 +8,7 @@ import typer
 
 from gst_jobflow.base.strict import checked
 from gst_jobflow.cli.common import IterationOption, TagOption, chosen_material, parse_repeat
+from gst_jobflow.cli.option_group import option
 from gst_jobflow.cli.structures.made import Output, Seed, deliver
 from gst_jobflow.structures.families import CrystalSpec, crystal_family
 
@@ -18,11 +19,11 @@ def crystal(
         str,
         typer.Argument(help="Formula of a crystal of the material; for Ge-Sb-Te: Ge1Sb2Te4, Ge2Sb2Te5, Sb2Te3, GeTe."),
     ],
-    repeat: Annotated[str, typer.Option(help="Cells along x, y, z, e.g. 2x2x2.")] = "2x2x2",
-    lattice: Annotated[float | None, typer.Option(help="Rock-salt lattice constant, Å.")] = None,
-    rattle: Annotated[float, typer.Option(min=0, help="Standard deviation of random displacements, Å.")] = 0.0,
-    volume: Annotated[float, typer.Option(help="Volume relative to the reference cell.")] = 1.0,
-    number: Annotated[int, typer.Option("--number", "-N", min=1, help="Number of structures.")] = 1,
+    repeat: str = option("Cells along x, y, z, e.g. 2x2x2.", default="2x2x2"),
+    lattice: float | None = option("Rock-salt lattice constant, Å."),
+    rattle: float = option("Standard deviation of random displacements, Å.", default=0.0, min=0),
+    volume: float = option("Volume relative to the reference cell.", default=1.0),
+    number: int = option("Number of structures.", "--number", "-N", default=1, min=1),
     seed: Seed = 0,
     iteration: IterationOption = 0,
     tag: TagOption = None,

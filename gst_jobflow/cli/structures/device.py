@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from ase import Atoms
@@ -25,7 +25,7 @@ from gst_jobflow.cli.common import (
     say,
 )
 from gst_jobflow.cli.fit_options import as_commented_yaml
-from gst_jobflow.cli.option_group import with_options
+from gst_jobflow.cli.option_group import flag, option, with_options
 from gst_jobflow.devices.cell import (
     CrossPointSpec,
     MushroomSpec,
@@ -61,65 +61,32 @@ app = typer.Typer(
 class CellOptions:
     """Options of all kinds of cells: size, barrier, output."""
 
-    formula: Annotated[str | None, typer.Option(help="Composition; default: the material's.")] = None
-    repeat: Annotated[
-        str | None,
-        typer.Option("--repeat", help="Crystal cells along x, y, z (up), barrier included."),
-    ] = None
-    size: Annotated[
-        str | None, typer.Option(help="Size along x, y, z instead, nm, e.g. 20x20x40; rounded to whole cells.")
-    ] = None
-    barrier_thickness: Annotated[
-        float | None, typer.Option("--barrier-thickness", help="Thickness of the barrier, Å; rounded to whole layers.")
-    ] = None
-    barrier_density: Annotated[
-        float | None, typer.Option("--barrier-density", help="Density of the barrier, g/cm3; default: the material's.")
-    ] = None
-    min_contact: Annotated[
-        float | None,
-        typer.Option("--min-contact", help="Smallest distance of any pair across a seam, Å; default: one a pair."),
-    ] = None
-    barrier: Annotated[
-        str | None,
-        typer.Option(
-            help="Amorphous material for the barrier, tiled to size: a file, the id of a structure, or hard-sphere "
-            "(random atoms, only for a preview)."
-        ),
-    ] = None
-    potential: Annotated[
-        str | None,
-        typer.Option(
-            "--potential", help="Id or name of a potential: submit jobs that melt-quench the barrier and make the cell."
-        ),
-    ] = None
-    melt_quench: Annotated[
-        str,
-        typer.Option("--melt-quench", help="With --potential: temperature, melt time, quench time: K,ps,ps."),
-    ] = "2000,10,50"
-    cutoff: Annotated[
-        float,
-        typer.Option(min=0, help="Cutoff that cells must be large enough for, Å; with --potential its own."),
-    ] = 8.0
-    elements: Annotated[
-        str | None,
-        typer.Option(help="Atom types of the file, in the order of pair_coeff; default: the material's."),
-    ] = None
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="LAMMPS data file (.gz: compressed), groups and JSON beside it; needs no project.",
-        ),
-    ] = None
-    format: Annotated[
-        str,
-        typer.Option("--format", help="data, or replicate: LAMMPS replicates a column, for huge cells."),
-    ] = "data"
-    restart: Annotated[bool, typer.Option("--restart", help="Also write a binary restart file of LAMMPS.")] = False
-    seed: Annotated[int | None, typer.Option(min=0, help="The same seed gives the same cell; default: 0.")] = None
-    config: Annotated[Path | None, typer.Option(help="YAML file with fields that replace the paper's.")] = None
-    show_config: Annotated[bool, typer.Option("--show-config", help="Print all fields and make nothing.")] = False
+    formula: str | None = option("Composition; default: the material's.")
+    repeat: str | None = option("Crystal cells along x, y, z (up), barrier included.")
+    size: str | None = option("Size along x, y, z instead, nm, e.g. 20x20x40; rounded to whole cells.")
+    barrier_thickness: float | None = option("Thickness of the barrier, Å; rounded to whole layers.")
+    barrier_density: float | None = option("Density of the barrier, g/cm3; default: the material's.")
+    min_contact: float | None = option("Smallest distance of any pair across a seam, Å; default: one a pair.")
+    barrier: str | None = option(
+        "Amorphous material for the barrier, tiled to size: a file, the id of a structure, or hard-sphere "
+        "(random atoms, only for a preview)."
+    )
+    potential: str | None = option(
+        "Id or name of a potential: submit jobs that melt-quench the barrier and make the cell."
+    )
+    melt_quench: str = option("With --potential: temperature, melt time, quench time: K,ps,ps.", default="2000,10,50")
+    cutoff: float = option(
+        "Cutoff that cells must be large enough for, Å; with --potential its own.", default=8.0, min=0
+    )
+    elements: str | None = option("Atom types of the file, in the order of pair_coeff; default: the material's.")
+    output: Path | None = option(
+        "LAMMPS data file (.gz: compressed), groups and JSON beside it; needs no project.", "--output", "-o"
+    )
+    format: str = option("data, or replicate: LAMMPS replicates a column, for huge cells.", default="data")
+    restart: bool = flag("Also write a binary restart file of LAMMPS.", "--restart")
+    seed: int | None = option("The same seed gives the same cell; default: 0.", min=0)
+    config: Path | None = option("YAML file with fields that replace the paper's.")
+    show_config: bool = flag("Print all fields and make nothing.", "--show-config")
     tag: TagOption = None
     as_json: JsonOption = False
 
@@ -156,12 +123,10 @@ def _without_none(values: dict[str, Any]) -> dict[str, Any]:
 @with_options(CellOptions, "options")
 def cross_point(
     options: CellOptions,
-    phase: Annotated[str | None, typer.Option(help="trigonal (default) or rocksalt crystal.")] = None,
-    cut: Annotated[
-        str | None, typer.Option(help="block (default): whole van der Waals blocks; layer: between any layers.")
-    ] = None,
-    disorder: Annotated[bool, typer.Option("--disorder", help="Mix the cations of the trigonal crystal.")] = False,
-    lattice_scale: Annotated[float | None, typer.Option(help="Lattice parameters relative to experiment.")] = None,
+    phase: str | None = option("trigonal (default) or rocksalt crystal."),
+    cut: str | None = option("block (default): whole van der Waals blocks; layer: between any layers."),
+    disorder: bool = flag("Mix the cations of the trigonal crystal.", "--disorder"),
+    lattice_scale: float | None = option("Lattice parameters relative to experiment."),
 ) -> None:
     """Make a crystal with the barrier across the periodic boundary along z: 532,980 atoms, 20 x 20 x 40 nm3.
 
@@ -175,13 +140,9 @@ def cross_point(
 @with_options(CellOptions, "options")
 def mushroom(
     options: CellOptions,
-    lattice: Annotated[float | None, typer.Option(help="Rock-salt lattice constant, Å.")] = None,
-    electrode_width: Annotated[
-        float | None, typer.Option(help="Width of the bottom electrode along x, Å; default: a fifth of the cell.")
-    ] = None,
-    electrode_height: Annotated[
-        float | None, typer.Option(help="Height up to which atoms belong to the contact, Å; default: 10.")
-    ] = None,
+    lattice: float | None = option("Rock-salt lattice constant, Å."),
+    electrode_width: float | None = option("Width of the bottom electrode along x, Å; default: a fifth of the cell."),
+    electrode_height: float | None = option("Height up to which atoms belong to the contact, Å; default: 10."),
 ) -> None:
     """Make a rock-salt slab with cations and vacancies at random, barrier on top: 794,808 atoms, 100 x 5 x 46 nm3.
 

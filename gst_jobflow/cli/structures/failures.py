@@ -11,6 +11,8 @@ from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import checked
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import IterationOption, JsonOption, TagOption, open_project, print_json, say
+from gst_jobflow.cli.option_group import flag, option
+from gst_jobflow.cli.structures.made import said_of_new, store_unless
 from gst_jobflow.documents import Potential, Structure, Study
 from gst_jobflow.selection.failures import FailureFrames, check_is_robustness, failed_runs, failure_documents
 from gst_jobflow.store import Results
@@ -19,15 +21,13 @@ from gst_jobflow.store.lookup import get_located
 
 def command(
     study: Annotated[str, typer.Argument(help="Robustness study: id or name.")],
-    potential: Annotated[
-        list[str] | None, typer.Option("--potential", help="Take failures of this potential only (repeatable).")
-    ] = None,
-    number: Annotated[int, typer.Option("--number", "-N", "-n", min=1, help="Most frames of each failed run.")] = 3,
-    spacing_ps: Annotated[float, typer.Option(min=1e-3, help="Smallest time between them, ps.")] = 0.5,
-    max_atoms: Annotated[int, typer.Option(min=1, help="Refuse larger cells, which are expensive to label.")] = 300,
+    potential: list[str] | None = option("Take failures of this potential only (repeatable)."),
+    number: int = option("Most frames of each failed run.", "--number", "-N", "-n", default=3, min=1),
+    spacing_ps: float = option("Smallest time between them, ps.", default=0.5, min=1e-3),
+    max_atoms: int = option("Refuse larger cells, which are expensive to label.", default=300, min=1),
     iteration: IterationOption = 0,
     tag: TagOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Select and write nothing.")] = False,
+    dry_run: bool = flag("Select and write nothing.", "--dry-run"),
     as_json: JsonOption = False,
 ) -> None:
     """Store the last sound frames before the failures of a robustness study as structures to label.
@@ -47,16 +47,15 @@ def command(
         raise InputError(f"study {found.name} has no failed run with a sound frame", "there is nothing to take")
     frames = checked(FailureFrames, {"number": number, "spacing_ps": spacing_ps, "max_atoms": max_atoms})
     made = failure_documents(results, project.settings, runs, frames, tag or [], iteration, cores())
-    new = 0 if dry_run else results.add_many(made)[0]
+    new = store_unless(results, made, dry_run)
     if as_json:
         rows = [{"structure_id": each.id, **each.source} for each in made]
-        print_json({"study_id": found.id, "failed_runs": len(runs), "new": new, "structures": rows})
+        print_json({"study_id": found.id, "failed_runs": len(runs), "new": new or 0, "structures": rows})
         return
     for document in made:
         typer.echo(document.id)
         say(_line(document))
-    what = "nothing was written (--dry-run)" if dry_run else f"{new} new, {len(made) - new} known before"
-    say(f"{counted(len(made), 'frame')} of {counted(len(runs), 'failed run')}; {what}")
+    say(f"{counted(len(made), 'frame')} of {counted(len(runs), 'failed run')}; {said_of_new(new, len(made))}")
 
 
 def _line(document: Structure) -> str:

@@ -11,7 +11,18 @@ import typer
 from gst_jobflow.base.cores import cores
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.words import counted
-from gst_jobflow.cli.common import IterationOption, JsonOption, TagOption, open_project, print_json, print_table, say
+from gst_jobflow.cli.common import (
+    IterationOption,
+    JsonOption,
+    TagOption,
+    open_project,
+    parse_range,
+    print_json,
+    print_table,
+    say,
+)
+from gst_jobflow.cli.option_group import argument, flag, option
+from gst_jobflow.cli.structures.made import said_of_new, store_unless
 from gst_jobflow.documents import Potential, Structure, Trajectory
 from gst_jobflow.dynamics.potential_files import check_graded
 from gst_jobflow.importing.options import known_config_type
@@ -28,26 +39,16 @@ WhereOption = Annotated[
 ]
 FromOption = Annotated[str | None, typer.Option("--from", help="Frames of this trajectory: id or name.")]
 EveryOption = Annotated[int, typer.Option(min=1, help="Only each n-th frame of the trajectory.")]
-ClusterOption = Annotated[
-    bool, typer.Option("--cluster", help="Cut cells around the atoms that extrapolate out of larger frames.")
-]
-RadiusOption = Annotated[
-    float | None, typer.Option(min=0, help="Surroundings of such an atom that stay as they are, Å; else the cutoff.")
-]
-FloorOption = Annotated[
-    float | None,
-    typer.Option(min=0.1, help="Smallest distance at the seam of such a cell, Å; else 0.8 × sum of covalent radii."),
-]
 _LISTED = 20
 
 
 def gamma(
     potential: PotentialOption,
-    files: Annotated[list[Path] | None, typer.Argument(help="Files of structures, of the kinds of import.")] = None,
+    files: list[Path] | None = argument("Files of structures, of the kinds of import."),
     where: WhereOption = None,
     trajectory: FromOption = None,
     every: EveryOption = 1,
-    above: Annotated[float, typer.Option(min=0, help="Count the share of atoms whose grade is above this.")] = 1.0,
+    above: float = option("Count the share of atoms whose grade is above this.", default=1.0, min=0),
     as_json: JsonOption = False,
 ) -> None:
     """Extrapolation grade of structures: the largest of each, and how many of its atoms extrapolate.
@@ -92,20 +93,20 @@ def select(
         str, typer.Option("--gamma", metavar="MIN[:MAX]", help="Largest grade of the structures, e.g. 2:25.")
     ],
     potential: PotentialOption,
-    number: Annotated[int, typer.Option("--number", "-N", "-n", min=1, help="How many, at most.")] = 20,
+    number: int = option("How many, at most.", "--number", "-N", "-n", default=20, min=1),
     where: WhereOption = None,
     trajectory: FromOption = None,
     every: EveryOption = 1,
-    max_atoms: Annotated[int, typer.Option(min=1, help="Larger cells are too dear to label.")] = 300,
-    cluster: ClusterOption = False,
-    radius: RadiusOption = None,
-    floor: FloorOption = None,
-    config_type: Annotated[
-        str | None, typer.Option(help="Of new structures; else of the trajectory's last structure, or its start.")
-    ] = None,
+    max_atoms: int = option("Larger cells are too dear to label.", default=300, min=1),
+    cluster: bool = flag("Cut cells around the atoms that extrapolate out of larger frames.", "--cluster"),
+    radius: float | None = option("Surroundings of such an atom that stay as they are, Å; else the cutoff.", min=0),
+    floor: float | None = option(
+        "Smallest distance at the seam of such a cell, Å; else 0.8 × sum of covalent radii.", min=0.1
+    ),
+    config_type: str | None = option("Of new structures; else of the trajectory's last structure, or its start."),
     iteration: IterationOption = 0,
     tag: TagOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Choose and write nothing.")] = False,
+    dry_run: bool = flag("Choose and write nothing.", "--dry-run"),
     as_json: JsonOption = False,
 ) -> None:
     """Choose structures that a potential extrapolates on, diverse by D-optimality, as candidates for labels.
@@ -116,7 +117,7 @@ def select(
     Examples: gst structures select --gamma 2:25 --potential GST-ACE --from melt_quench -N 20 --tag iter-2;
     gst structures select --cluster --gamma 2:25 --potential GST-ACE --from reset_1 -N 20 --tag iter-2
     """
-    limits, tags = _window(window), tag or []
+    limits, tags = parse_range(window, "--gamma", "MIN or MIN:MAX, e.g. 2:25"), tag or []
     kind = known_config_type(config_type) if config_type else None
     if not cluster and (radius is not None or floor is not None):
         raise InputError("--radius and --floor are for cells that are cut out", "add --cluster")
@@ -128,22 +129,13 @@ def select(
         large, run = _large(results, where, trajectory, every)
         cells, dropped = choose_clusters(results, project.settings, known, large, cut, number, cores())
         documents = cluster_candidates(results, known, cells, run, cut.radius(known), tags, iteration, kind)
-        _say_clusters(known.id, cells, dropped, documents, _add(results, documents, dry_run), as_json)
+        _say_clusters(known.id, cells, dropped, documents, store_unless(results, documents, dry_run), as_json)
         return
     found, run = _found(results, [], where, trajectory, every, max_atoms)
     grades = grade(results, project.settings, known, found, cores=cores())
     chosen = choose(results, project.settings, known, list(zip(found, grades, strict=True)), limits, number)
     documents = candidates(results, known, chosen, run, tags, iteration, kind)
-    _say_chosen(known.id, chosen, documents, len(found), _add(results, documents, dry_run), as_json)
-
-
-def _add(results: Results, documents: Sequence[Structure], dry_run: bool) -> int | None:
-    """Store structures and return how many are new; None in a dry run, which stores nothing."""
-    return None if dry_run else results.add_many(documents)[0]
-
-
-def _said_of(new: int | None, number: int) -> str:
-    return "a dry run, nothing is written" if new is None else f"{new} new, {number - new} known before"
+    _say_chosen(known.id, chosen, documents, len(found), store_unless(results, documents, dry_run), as_json)
 
 
 def _say_chosen(
@@ -171,7 +163,7 @@ def _say_chosen(
     for document in documents:
         typer.echo(document.id)
     largest = max(row["max_gamma"] for row in rows)
-    say(f"{len(rows)} of {n_graded} chosen, gamma up to {largest:.3g}; {_said_of(new, len(rows))}")
+    say(f"{len(rows)} of {n_graded} chosen, gamma up to {largest:.3g}; {said_of_new(new, len(rows))}")
 
 
 def _potential(results: Results, which: str) -> Any:
@@ -254,15 +246,4 @@ def _say_clusters(
         )
     for name, why in dropped.items():
         say(f"dropped: {name}: {why}")
-    say(f"{counted(len(rows), 'cell')} chosen, {len(dropped)} dropped; {_said_of(new, len(rows))}")
-
-
-def _window(text: str) -> tuple[float, float]:
-    low, _, high = text.partition(":")
-    try:
-        limits = float(low), float(high or "inf")
-    except ValueError as err:
-        raise InputError(f"--gamma {text}: not numbers", "MIN or MIN:MAX, e.g. 2:25") from err
-    if not 0 <= limits[0] < limits[1]:
-        raise InputError(f"--gamma {text}: the range is empty", "MIN or MIN:MAX, e.g. 2:25")
-    return limits
+    say(f"{counted(len(rows), 'cell')} chosen, {len(dropped)} dropped; {said_of_new(new, len(rows))}")

@@ -9,6 +9,7 @@ import typer
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import checked
 from gst_jobflow.cli.common import IterationOption, TagOption, chosen_material
+from gst_jobflow.cli.option_group import flag, option
 from gst_jobflow.cli.structures.made import Output, Seed, deliver
 from gst_jobflow.structures.families import hard_sphere_family
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
@@ -19,22 +20,14 @@ def hard_sphere(
         str,
         typer.Argument(help="Composition, such as one of the material; for Ge-Sb-Te: Ge2Sb2Te5. Only ratios matter."),
     ],
-    atoms: Annotated[int, typer.Option("--atoms", min=1, help="Atoms in each structure.")] = 36,
-    number: Annotated[int, typer.Option("--number", "-N", min=1, help="Number of structures.")] = 1,
-    density: Annotated[
-        str | None,
-        typer.Option(help="Density, g/cm3: a number, or a range such as 5.2-6.2; default: the material's."),
-    ] = None,
-    min_distance: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Å: 2.4 for all pairs, 1.6-2.4 for a random one a structure, or Ge-Te=2.5 for a pair (repeatable)."
-        ),
-    ] = None,
-    shape: Annotated[str, typer.Option(help="cubic, orthorhombic or triclinic cells.")] = "triclinic",
-    nearest: Annotated[
-        bool, typer.Option("--nearest", help="Take the nearest composition possible with so many atoms.")
-    ] = False,
+    atoms: int = option("Atoms in each structure.", default=36, min=1),
+    number: int = option("Number of structures.", "--number", "-N", default=1, min=1),
+    density: str | None = option("Density, g/cm3: a number, or a range such as 5.2-6.2; default: the material's."),
+    min_distance: list[str] | None = option(
+        "Å: 2.4 for all pairs, 1.6-2.4 for a random one a structure, or Ge-Te=2.5 for a pair (repeatable)."
+    ),
+    shape: str = option("cubic, orthorhombic or triclinic cells.", default="triclinic"),
+    nearest: bool = flag("Take the nearest composition possible with so many atoms.", "--nearest"),
     seed: Seed = 0,
     iteration: IterationOption = 0,
     tag: TagOption = None,

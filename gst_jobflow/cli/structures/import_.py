@@ -26,7 +26,7 @@ from gst_jobflow.cli.common import (
     read_yaml,
     say,
 )
-from gst_jobflow.cli.option_group import with_options
+from gst_jobflow.cli.option_group import flag, option, with_options
 from gst_jobflow.importing.files import is_packed
 from gst_jobflow.importing.formats import known_format
 from gst_jobflow.importing.options import ImportOptions, assignments, config_type_map, known_config_type
@@ -50,43 +50,24 @@ Files = Annotated[
 class FileOptions:
     """What the user says of the files."""
 
-    format: Annotated[str | None, typer.Option(help="Format of the files, if first bytes and name do not tell.")] = None
-    method: Annotated[
-        Path | None, typer.Option(help="YAML with code, version and parameters of the method behind the energies.")
-    ] = None
-    method_name: Annotated[
-        str | None, typer.Option(help="Only a name for that method: labels of one name are one method.")
-    ] = None
-    energy_key: Annotated[
-        str | None,
-        typer.Option(help="Name of the energy that is the label, e.g. REF_energy; default: free_energy or energy."),
-    ] = None
-    forces_key: Annotated[
-        str | None, typer.Option(help="Name of its forces; else those of the same prefix as --energy-key, or forces.")
-    ] = None
-    stress_key: Annotated[
-        str | None, typer.Option(help="Name of its stress or virial; else the same way: stress, virial or virials.")
-    ] = None
-    free_atoms: Annotated[
-        str | None,
-        typer.Option(help="eV, kept with the method for --reference-energies free-atoms: Ge=-4.1,Sb=-3.9,Te=-3.2."),
-    ] = None
-    config_type: Annotated[list[str] | None, typer.Option(help="THEIRS=OURS, e.g. liquid=aimd (repeatable).")] = None
-    default_config_type: Annotated[str | None, typer.Option(help="Config type of ours for all others, e.g. other.")] = (
-        None
+    format: str | None = option("Format of the files, if first bytes and name do not tell.")
+    method: Path | None = option("YAML with code, version and parameters of the method behind the energies.")
+    method_name: str | None = option("Only a name for that method: labels of one name are one method.")
+    energy_key: str | None = option(
+        "Name of the energy that is the label, e.g. REF_energy; default: free_energy or energy."
     )
-    group_key: Annotated[
-        str | None,
-        typer.Option(help="Records of a file that agree in this key are one group: a split keeps them whole."),
-    ] = None
-    one_group: Annotated[bool, typer.Option("--one-group", help="Each file is one group: one trajectory.")] = False
-    type_map: Annotated[
-        str | None, typer.Option(help="Elements of the atom types of LAMMPS files, e.g. 1=Ge,2=Sb,3=Te.")
-    ] = None
-    energy_corrected: Annotated[
-        bool, typer.Option("--energy-corrected", help="Take pacemaker's energy_corrected where there is no energy.")
-    ] = False
-    min_distance: Annotated[float, typer.Option(help="Å: closer atoms make a bad record.")] = 0.8
+    forces_key: str | None = option("Name of its forces; else those of the same prefix as --energy-key, or forces.")
+    stress_key: str | None = option("Name of its stress or virial; else the same way: stress, virial or virials.")
+    free_atoms: str | None = option(
+        "eV, kept with the method for --reference-energies free-atoms: Ge=-4.1,Sb=-3.9,Te=-3.2."
+    )
+    config_type: list[str] | None = option("THEIRS=OURS, e.g. liquid=aimd (repeatable).")
+    default_config_type: str | None = option("Config type of ours for all others, e.g. other.")
+    group_key: str | None = option("Records of a file that agree in this key are one group: a split keeps them whole.")
+    one_group: bool = flag("Each file is one group: one trajectory.", "--one-group")
+    type_map: str | None = option("Elements of the atom types of LAMMPS files, e.g. 1=Ge,2=Sb,3=Te.")
+    energy_corrected: bool = flag("Take pacemaker's energy_corrected where there is no energy.", "--energy-corrected")
+    min_distance: float = option("Å: closer atoms make a bad record.", default=0.8)
 
     def values(self) -> dict[str, Any]:
         """Return the fields of `ImportOptions` that these are."""
@@ -123,17 +104,14 @@ def command(
     about: FileOptions = FileOptions(),
     iteration: IterationOption = 0,
     tag: TagOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all and write nothing.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad record or warning.")] = False,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            "--processes",
-            "--workers",
-            min=1,
-            help="Processes that parse extended XYZ; default: one for large files; 1: none of its own.",
-        ),
-    ] = None,
+    dry_run: bool = flag("Check all and write nothing.", "--dry-run"),
+    strict: bool = flag("Stop at the first bad record or warning.", "--strict"),
+    workers: int | None = option(
+        "Processes that parse extended XYZ; default: one for large files; 1: none of its own.",
+        "--processes",
+        "--workers",
+        min=1,
+    ),
     as_json: JsonOption = False,
 ) -> None:
     """Import structures, with their energies, forces and stresses as labels. Doing it again changes nothing.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +12,7 @@ from ase import Atoms
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import open_project, say
-from gst_jobflow.documents import ConfigType
+from gst_jobflow.documents import ConfigType, Structure
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import store_family
 
@@ -38,6 +38,16 @@ def deliver(
     for document in documents:
         typer.echo(document.id)
     say(counted(new, "new structure") + (f", {known} known before" if known else ""))
+
+
+def store_unless(results: Results, documents: Sequence[Structure], dry_run: bool) -> int | None:
+    """Store structures and return how many are new; None in a dry run, which stores nothing."""
+    return None if dry_run else results.add_many(documents)[0]
+
+
+def said_of_new(new: int | None, number: int) -> str:
+    """Return how many of the structures are new, or that a dry run wrote none."""
+    return "nothing was written (--dry-run)" if new is None else f"{new} new, {number - new} known before"
 
 
 def _write(family: Iterator[tuple[Atoms, dict[str, Any]]], config_type: str, output: Path) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.cli.common import IterationOption, JsonOption, TagOption, open_project, print_json, say
+from gst_jobflow.cli.common import IterationOption, JsonOption, TagOption, open_project, parse_range, print_json, say
+from gst_jobflow.cli.option_group import flag, option
+from gst_jobflow.cli.structures.made import said_of_new, store_unless
 from gst_jobflow.documents import Structure
 from gst_jobflow.importing.options import known_config_type
 from gst_jobflow.selection.sample import Pick, Request, Sampled, documents, find_runs, sample
@@ -24,23 +25,16 @@ def command(
         list[str],
         typer.Option("--from", help="Trajectory by id or name, cycle, or CYCLE:N for its N-th operation (repeatable)."),
     ],
-    every_ps: Annotated[float | None, typer.Option("--every-ps", min=1e-3, help="Time between frames.")] = None,
-    decorrelated: Annotated[
-        bool, typer.Option("--decorrelated", help="Space frames by the correlation time of the energy; the default.")
-    ] = False,
-    number: Annotated[int | None, typer.Option("--number", "-N", "-n", min=1, help="Largest number of frames.")] = None,
-    after_ps: Annotated[float, typer.Option(min=0, help="Skip this time at the start of each trajectory.")] = 0.0,
-    temperature_range: Annotated[
-        str | None, typer.Option(metavar="MIN:MAX", help="Temperatures of the frames, K, e.g. 600:1200.")
-    ] = None,
-    max_atoms: Annotated[int, typer.Option(min=1, help="Refuse larger cells, which are expensive to label.")] = 300,
-    config_type: Annotated[
-        str | None,
-        typer.Option(help="Config type of new structures; default: that of the trajectory's end or start."),
-    ] = None,
+    every_ps: float | None = option("Time between frames.", min=1e-3),
+    decorrelated: bool = flag("Space frames by the correlation time of the energy; the default.", "--decorrelated"),
+    number: int | None = option("Largest number of frames.", "--number", "-N", "-n", min=1),
+    after_ps: float = option("Skip this time at the start of each trajectory.", default=0.0, min=0),
+    temperature_range: str | None = option("Temperatures of the frames, K, e.g. 600:1200.", metavar="MIN:MAX"),
+    max_atoms: int = option("Refuse larger cells, which are expensive to label.", default=300, min=1),
+    config_type: str | None = option("Config type of new structures; default: that of the trajectory's end or start."),
     iteration: IterationOption = 0,
     tag: TagOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Select and write nothing.")] = False,
+    dry_run: bool = flag("Select and write nothing.", "--dry-run"),
     as_json: JsonOption = False,
 ) -> None:
     """Select independent frames of molecular dynamics as structures to label.
@@ -52,39 +46,24 @@ def command(
     """
     if every_ps is not None and decorrelated:
         raise InputError("--every-ps and --decorrelated exclude each other", "give one of them")
-    request = Request(every_ps, after_ps, _limits(temperature_range), number)
+    limits_K = parse_range(temperature_range or "", "--temperature-range", "MIN:MAX in K, e.g. 600:1200")
+    request = Request(every_ps, after_ps, limits_K, number)
     kind = known_config_type(config_type) if config_type else None
     results = Results.open(open_project())
     runs = {run.id: run for which in sources for run in find_runs(results, which)}
     stages = sample(results, list(runs.values()), request, max_atoms)
     picks = [pick for stage in stages for pick in stage.picks]
     made = documents(results, picks, tag or [], iteration, kind)
-    new = 0 if dry_run else results.add_many(made)[0]
+    new = store_unless(results, made, dry_run)
     if as_json:
         rows = [_row(pick, document) for pick, document in zip(picks, made, strict=True)]
-        print_json({"new": new, "stages": [_stage_row(stage) for stage in stages], "structures": rows})
+        print_json({"new": new or 0, "stages": [_stage_row(stage) for stage in stages], "structures": rows})
         return
-    what = "nothing was written (--dry-run)" if dry_run else f"{new} new, {len(made) - new} known before"
-    _print(stages, made, request.every_ps, what)
-
-
-def _print(stages: Sequence[Sampled], made: Sequence[Structure], every_ps: float | None, what: str) -> None:
     for document in made:
         typer.echo(document.id)
     for stage in stages:
         say(_line(stage, every_ps))
-    say(f"{len(made)} frames of {sum(stage.frames for stage in stages)}; {what}")
-
-
-def _limits(text: str | None) -> tuple[float, float]:
-    low, _, high = (text or "0").partition(":")
-    try:
-        limits = float(low or 0), float(high or math.inf)
-    except ValueError as err:
-        raise InputError(f"--temperature-range {text}: not numbers", "MIN:MAX in K, e.g. 600:1200") from err
-    if not 0 <= limits[0] < limits[1]:
-        raise InputError(f"--temperature-range {text}: the range is empty", "MIN:MAX in K, e.g. 600:1200")
-    return limits
+    say(f"{len(made)} frames of {sum(stage.frames for stage in stages)}; {said_of_new(new, len(made))}")
 
 
 def _line(sampled: Sampled, every_ps: float | None) -> str:

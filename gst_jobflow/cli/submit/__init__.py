@@ -10,6 +10,7 @@ import typer
 from gst_jobflow.base.resources import parse_asked
 from gst_jobflow.cli.common import set_global_options
 from gst_jobflow.cli.lazy import LazyGroup
+from gst_jobflow.cli.option_group import option
 
 SECTIONS = {
     "Labels": {
@@ -55,17 +56,11 @@ app = typer.Typer(
 
 @app.callback()
 def _options(
-    ask: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--ask",
-            help="Resources of its SLURM jobs that replace the settings: nodes=8 for all, md.walltime=24:00:00 for a "
-            "category.",
-        ),
-    ] = None,
-    target: Annotated[
-        Path | None,
-        typer.Option("--to", help="Write the FireWorks workflow into this file (.yaml, .json) for lpad add instead."),
-    ] = None,
+    ask: list[str] | None = option(
+        "Resources of its SLURM jobs that replace the settings: nodes=8 for all, md.walltime=24:00:00 for a category.",
+    ),
+    target: Path | None = option(
+        "Write the FireWorks workflow into this file (.yaml, .json) for lpad add instead.", "--to"
+    ),
 ) -> None:
     set_global_options(resources=parse_asked(ask or []), workflow_file=target)

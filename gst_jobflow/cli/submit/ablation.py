@@ -13,8 +13,9 @@ from gst_jobflow.base.strict import checked
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import open_project, parse_assignments
 from gst_jobflow.cli.fit_options import fit_config, varied
+from gst_jobflow.cli.option_group import flag, option
 from gst_jobflow.cli.submit.options import ConfigFile, FitOption, Preset, read_config
-from gst_jobflow.cli.submit.submission import Estimate, Yes, check_cost, submit_flow
+from gst_jobflow.cli.submit.submission import Estimate, Yes, check_flow, submit_flow
 from gst_jobflow.datasets.change import check_fractions, fraction_datasets
 from gst_jobflow.datasets.spec import RANDOM_TYPES
 from gst_jobflow.documents import Dataset
@@ -26,27 +27,18 @@ from gst_jobflow.store.lookup import get_located
 
 def command(
     dataset_id: Annotated[str, typer.Argument(help="Id of the dataset, or its beginning.")],
-    vary: Annotated[
-        list[str] | None,
-        typer.Option("--vary", help="A field and its values, e.g. embedding.n_densities=1,2,3 (repeatable)."),
-    ] = None,
-    share: Annotated[
-        str | None,
-        typer.Option(help="Shares of the random training structures, e.g. random=1,0.5,0.25,0: nested, one test set."),
-    ] = None,
-    random_types: Annotated[str, typer.Option(help="Config types that count as random.")] = ",".join(RANDOM_TYPES),
-    one_at_a_time: Annotated[
-        bool,
-        typer.Option("--one-at-a-time", help="Fit the first of all values, then change one in each fit."),
-    ] = False,
-    share_seed: Annotated[int, typer.Option(min=0, help="Seed of the draw of random structures.")] = 0,
-    robustness: Annotated[
-        bool, typer.Option("--robustness", help="Also count the hot melts that each potential survives.")
-    ] = False,
-    robustness_config: Annotated[
-        Path | None, typer.Option(help="YAML file for --robustness; gst submit robustness --show-config prints one.")
-    ] = None,
-    name: Annotated[str, typer.Option(help="Name of the study.")] = "ablation",
+    vary: list[str] | None = option("A field and its values, e.g. embedding.n_densities=1,2,3 (repeatable)."),
+    share: str | None = option(
+        "Shares of the random training structures, e.g. random=1,0.5,0.25,0: nested, one test set."
+    ),
+    random_types: str = option("Config types that count as random.", default=",".join(RANDOM_TYPES)),
+    one_at_a_time: bool = flag("Fit the first of all values, then change one in each fit.", "--one-at-a-time"),
+    share_seed: int = option("Seed of the draw of random structures.", default=0, min=0),
+    robustness: bool = flag("Also count the hot melts that each potential survives.", "--robustness"),
+    robustness_config: Path | None = option(
+        "YAML file for --robustness; gst submit robustness --show-config prints one."
+    ),
+    name: str = option("Name of the study.", default="ablation"),
     preset: Preset = None,
     config: ConfigFile = None,
     option: FitOption = None,
@@ -70,7 +62,7 @@ def command(
     # what cannot be, costs too much or is only estimated stores no dataset
     if shares:
         check_fractions(results, found.id, shares, kinds, share_seed)
-    check_cost(maker.make(found.id, [(each, found.id) for each in shares]), project, show=estimate, yes=yes)
+    check_flow(maker.make(found.id, [(each, found.id) for each in shares]), project, show=estimate, yes=yes)
     if not estimate:
         made = fraction_datasets(results, found.id, shares, kinds, share_seed) if shares else []
         _submit(maker, project, found, [(share, one.dataset.id) for share, one in zip(shares, made, strict=True)])

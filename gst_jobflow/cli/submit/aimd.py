@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from gst_jobflow.base.errors import InputError, check_known
 from gst_jobflow.base.settings import Project
 from gst_jobflow.base.strict import checked
 from gst_jobflow.cli.common import chosen_material, open_project, parse_assignments
+from gst_jobflow.cli.option_group import argument, option
 from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
 from gst_jobflow.flows.aimd import AimdMaker, random_start
 from gst_jobflow.flows.aimd_run import AimdSpec
@@ -25,35 +24,24 @@ SCHEMES = ("born-oppenheimer", "car-parrinello")
 
 
 def command(
-    formula: Annotated[
-        str | None, typer.Argument(help="Random start: composition of the material; for Ge-Sb-Te: Ge1Sb2Te4.")
-    ] = None,
-    structure: Annotated[
-        str | None, typer.Option(help="Id of a structure to start from instead, or the beginning of the id.")
-    ] = None,
-    stage: Annotated[
-        list[str] | None,
-        typer.Option(help="Kelvin:ps, e.g. 1200:5, or a ramp 1200-300:10 (repeatable, in order). Default: 1200:2."),
-    ] = None,
-    scheme: Annotated[
-        str, typer.Option(help="born-oppenheimer (CSVR), or car-parrinello of the second generation (Langevin).")
-    ] = "born-oppenheimer",
-    scheme_option: Annotated[
-        list[str] | None,
-        typer.Option(help="A field of the scheme, e.g. thermostat_fs=50, noisy_gamma_per_fs=2e-4 (repeatable)."),
-    ] = None,
-    atoms: Annotated[int, typer.Option("--atoms", min=2, help="Atoms of a random start.")] = 63,
-    density: Annotated[
-        float | None, typer.Option(help="Density of a random start, g/cm3; default: the material's.")
-    ] = None,
-    timestep: Annotated[float, typer.Option(help="Time step, fs.")] = 2.0,
-    every: Annotated[int, typer.Option("--every-steps", "--every", min=1, help="Steps between stored frames.")] = 10,
-    seed: Annotated[int, typer.Option(min=1, help="Seed of start, velocities and thermostat.")] = 1,
-    option: Annotated[
-        list[str] | None,
-        typer.Option("--option", help="A field of CP2K's settings, e.g. cutoff_Ry=150 (repeatable)."),
-    ] = None,
-    tag: Annotated[list[str] | None, typer.Option("--tag", help="Tag the frames (repeatable).")] = None,
+    formula: str | None = argument("Random start: composition of the material; for Ge-Sb-Te: Ge1Sb2Te4."),
+    structure: str | None = option("Id of a structure to start from instead, or the beginning of the id."),
+    stage: list[str] | None = option(
+        "Kelvin:ps, e.g. 1200:5, or a ramp 1200-300:10 (repeatable, in order). Default: 1200:2."
+    ),
+    scheme: str = option(
+        "born-oppenheimer (CSVR), or car-parrinello of the second generation (Langevin).", default="born-oppenheimer"
+    ),
+    scheme_option: list[str] | None = option(
+        "A field of the scheme, e.g. thermostat_fs=50, noisy_gamma_per_fs=2e-4 (repeatable)."
+    ),
+    atoms: int = option("Atoms of a random start.", default=63, min=2),
+    density: float | None = option("Density of a random start, g/cm3; default: the material's."),
+    timestep: float = option("Time step, fs.", default=2.0),
+    every: int = option("Steps between stored frames.", "--every-steps", "--every", default=10, min=1),
+    seed: int = option("Seed of start, velocities and thermostat.", default=1, min=1),
+    option: list[str] | None = option("A field of CP2K's settings, e.g. cutoff_Ry=150 (repeatable)."),
+    tag: list[str] | None = option("Tag the frames (repeatable)."),
     estimate: Estimate = False,
     yes: Yes = False,
 ) -> None:

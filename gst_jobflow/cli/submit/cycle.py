@@ -9,6 +9,7 @@ import typer
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.base.plugins import known
 from gst_jobflow.cli.common import chosen_material, open_project, say
+from gst_jobflow.cli.option_group import flag, option
 from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
 from gst_jobflow.devices.cell.spec import CELLS
 from gst_jobflow.devices.cycle import CycleMaker
@@ -20,21 +21,15 @@ from gst_jobflow.store.lookup import locate
 
 def command(
     device: Annotated[str, typer.Argument(help=f"{', '.join(known('cells', CELLS))}.")],
-    potential: Annotated[str | None, typer.Option(help="Id or name; default with --from: that of the state.")] = None,
-    programme: Annotated[
-        str | None,
-        typer.Option(help="YAML file or name: cross-point and mushroom are the paper's; docs/devices.md lists all."),
-    ] = None,
-    scale: Annotated[float, typer.Option(help="Scale of the cell's edges; energies per heated atom stay.")] = 1.0,
-    state: Annotated[
-        str | None,
-        typer.Option("--from", help="Continue from CYCLE, CYCLE:OPERATION (counted from 1) or a trajectory."),
-    ] = None,
-    no_gamma: Annotated[
-        bool, typer.Option("--no-gamma", help="Compute no extrapolation grades, for a potential without active set.")
-    ] = False,
-    replicas: Annotated[int, typer.Option(min=1, max=100, help="Cycles on one cell with different seeds.")] = 1,
-    seed: Annotated[int, typer.Option(min=1, help="Seed of velocities and thermostats.")] = 1,
+    potential: str | None = option("Id or name; default with --from: that of the state."),
+    programme: str | None = option(
+        "YAML file or name: cross-point and mushroom are the paper's; docs/devices.md lists all."
+    ),
+    scale: float = option("Scale of the cell's edges; energies per heated atom stay.", default=1.0),
+    state: str | None = option("Continue from CYCLE, CYCLE:OPERATION (counted from 1) or a trajectory.", "--from"),
+    no_gamma: bool = flag("Compute no extrapolation grades, for a potential without active set.", "--no-gamma"),
+    replicas: int = option("Cycles on one cell with different seeds.", default=1, min=1, max=100),
+    seed: int = option("Seed of velocities and thermostats.", default=1, min=1),
     estimate: Estimate = False,
     yes: Yes = False,
 ) -> None:

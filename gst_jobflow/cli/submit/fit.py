@@ -10,6 +10,7 @@ from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import check_name, chosen_material, open_project, parse_assignments
 from gst_jobflow.cli.fit_options import MODELS, as_commented_yaml, check_model, fit_config, models, other_config
+from gst_jobflow.cli.option_group import argument, flag, option
 from gst_jobflow.cli.submit.options import ConfigFile, FitOption, read_config
 from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
 from gst_jobflow.documents import Dataset, Potential
@@ -36,18 +37,18 @@ UpfitOption = Annotated[
 
 
 def command(
-    dataset_id: Annotated[str | None, typer.Argument(help="Id of the dataset, or its beginning.")] = None,
-    name: Annotated[str, typer.Option(help="Name of the potential.")] = "potential",
+    dataset_id: str | None = argument("Id of the dataset, or its beginning."),
+    name: str = option("Name of the potential.", default="potential"),
     preset: PresetOption = None,
     config: ConfigFile = None,
     option: FitOption = None,
     model: ModelOption = "ace",
-    solver: Annotated[str | None, typer.Option(help="pacemaker, or linear: P = 1 in seconds.")] = None,
-    parent: Annotated[str | None, typer.Option(help="Id of a potential to start from.")] = None,
+    solver: str | None = option("pacemaker, or linear: P = 1 in seconds."),
+    parent: str | None = option("Id of a potential to start from."),
     first_guess: FirstGuessOption = False,
     upfit: UpfitOption = None,
-    ensemble: Annotated[int, typer.Option(min=1, help="Fit this many, which differ in seed and weights.")] = 1,
-    show_config: Annotated[bool, typer.Option("--show-config", help="Print all fields, and submit nothing.")] = False,
+    ensemble: int = option("Fit this many, which differ in seed and weights.", default=1, min=1),
+    show_config: bool = flag("Print all fields, and submit nothing.", "--show-config"),
     estimate: Estimate = False,
     yes: Yes = False,
 ) -> None:

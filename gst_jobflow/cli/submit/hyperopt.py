@@ -4,32 +4,28 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from gst_jobflow.cli.common import open_project
 from gst_jobflow.cli.fit_options import fit_config
+from gst_jobflow.cli.option_group import argument, option
 from gst_jobflow.cli.searches import SearchOverrides, go_on, prepare
 from gst_jobflow.cli.submit.options import read_config
-from gst_jobflow.cli.submit.submission import Estimate, Yes, check_cost, submit_flow
+from gst_jobflow.cli.submit.submission import Estimate, Yes, check_flow, submit_flow
 from gst_jobflow.store import Results
 
 
 def command(
-    dataset_id: Annotated[str | None, typer.Argument(help="Id of a dataset with a test set.")] = None,
-    preset: Annotated[str | None, typer.Option(help="xpot-gst: four fields, 32 fits of which 8 explore.")] = None,
-    space: Annotated[Path | None, typer.Option(help="YAML file: fields with low, high, scale or choices.")] = None,
-    fit: Annotated[str, typer.Option(help="Preset of the fits: gst-ace-24, small or linear.")] = "gst-ace-24",
-    config: Annotated[Path | None, typer.Option(help="YAML file with fields that replace the preset's.")] = None,
-    fits: Annotated[int | None, typer.Option("--fits", "-n", help="Total number of fits.")] = None,
-    start: Annotated[int | None, typer.Option(help="Fits at evenly spread points before the first proposal.")] = None,
-    at_once: Annotated[int | None, typer.Option(help="Number of fits at once.")] = None,
-    alpha: Annotated[
-        float | None, typer.Option(help="Loss: alpha * energy RMSE (meV/atom) + (1 - alpha) * force RMSE (meV/Å).")
-    ] = None,
-    resume: Annotated[str | None, typer.Option(help="Id of a search to continue; --fits may be larger.")] = None,
-    name: Annotated[str, typer.Option(help="Name of the search; its potentials are NAME 1, NAME 2, ….")] = "search",
+    dataset_id: str | None = argument("Id of a dataset with a test set."),
+    preset: str | None = option("xpot-gst: four fields, 32 fits of which 8 explore."),
+    space: Path | None = option("YAML file: fields with low, high, scale or choices."),
+    fit: str = option("Preset of the fits: gst-ace-24, small or linear.", default="gst-ace-24"),
+    config: Path | None = option("YAML file with fields that replace the preset's."),
+    fits: int | None = option("Total number of fits.", "--fits", "-n"),
+    start: int | None = option("Fits at evenly spread points before the first proposal."),
+    at_once: int | None = option("Number of fits at once."),
+    alpha: float | None = option("Loss: alpha * energy RMSE (meV/atom) + (1 - alpha) * force RMSE (meV/Å)."),
+    resume: str | None = option("Id of a search to continue; --fits may be larger."),
+    name: str = option("Name of the search; its potentials are NAME 1, NAME 2, ….", default="search"),
     estimate: Estimate = False,
     yes: Yes = False,
 ) -> None:
@@ -48,7 +44,7 @@ def command(
     else:
         fit_of = partial(fit_config, preset=fit, values=read_config(config))
         flow, what, store = prepare(results, dataset_id, preset, space, fit_of, asked, name)
-    check_cost(flow, project, show=estimate, yes=yes)
+    check_flow(flow, project, show=estimate, yes=yes)
     if not estimate:
         store()
         submit_flow(flow, project, what)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from gst_jobflow.base.errors import InputError, nearest
@@ -11,30 +9,33 @@ from gst_jobflow.base.settings import Project
 from gst_jobflow.base.shipped import yaml_mapping
 from gst_jobflow.base.strict import checked
 from gst_jobflow.cli.common import check_name, chosen_material, global_options, open_project, print_table, say
+from gst_jobflow.cli.option_group import argument, flag, option
 from gst_jobflow.cli.submit.submission import Estimate, Yes
 from gst_jobflow.documents import Study
 from gst_jobflow.flows.estimate import check_total
 from gst_jobflow.flows.iteration.begin import StepForecast, check_all, forecast, starting_point
-from gst_jobflow.flows.iteration.maker import STEPS, backend_for, iteration_plan, new_study, submit_iteration
+from gst_jobflow.flows.iteration.maker import (
+    STEPS,
+    backend_for,
+    iteration_flow,
+    iteration_plan,
+    new_study,
+    submit_iteration,
+)
 from gst_jobflow.flows.iteration.plan import PLANS, IterationPlan
+from gst_jobflow.flows.machine import check_machine
 from gst_jobflow.labelling.backend import LabelBackend
 from gst_jobflow.store import Results
 from gst_jobflow.store.work import AssumedCosts
 
 
 def command(
-    plan: Annotated[str | None, typer.Argument(help="YAML file of a plan, or the name of a shipped one.")] = None,
-    preset: Annotated[str | None, typer.Option(help="A shipped plan: gst-ace-24 or iterate-small.")] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the study and its potentials; else the plan's.")] = None,
-    pause_before: Annotated[
-        list[str] | None,
-        typer.Option("--pause-before", help=f"Wait for gst approve before this step (repeatable): {', '.join(STEPS)}."),
-    ] = None,
-    branch: Annotated[
-        str | None,
-        typer.Option("--from", metavar="STUDY:N", help="Go on after iteration N (from 0) of another study."),
-    ] = None,
-    show_config: Annotated[bool, typer.Option("--show-config", help="Print the plan, and submit nothing.")] = False,
+    plan: str | None = argument("YAML file of a plan, or the name of a shipped one."),
+    preset: str | None = option("A shipped plan: gst-ace-24 or iterate-small."),
+    name: str | None = option("Name of the study and its potentials; else the plan's."),
+    pause_before: list[str] | None = option(f"Wait for gst approve before this step (repeatable): {', '.join(STEPS)}."),
+    branch: str | None = option("Go on after iteration N (from 0) of another study.", "--from", metavar="STUDY:N"),
+    show_config: bool = flag("Print the plan, and submit nothing.", "--show-config"),
     estimate: Estimate = False,
     yes: Yes = False,
 ) -> None:
@@ -64,6 +65,7 @@ def command(
     check_all(study, backend)
     _weigh(study, backend, project, only_estimate=estimate, yes=yes)
     if not estimate:
+        check_machine(iteration_flow(study, first, backend).flow, project, wanted.all_elements)
         results.add(study)
         submit_iteration(project, study, first)
         say(f"submitted iteration {first} of {wanted.name}, study {study.id}; next: gst launch")

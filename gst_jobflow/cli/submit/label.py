@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
 from jobflow import Flow
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import open_project
+from gst_jobflow.cli.option_group import flag, option
 from gst_jobflow.cli.submit.options import Backend, Functional, Options, Where, labeller
 from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
 from gst_jobflow.labelling.backend import FEWEST_IN_A_JOB
 from gst_jobflow.labelling.cost import cost_model
 from gst_jobflow.labelling.maker import LabelMaker, chunks
-from gst_jobflow.labelling.vasp import VaspBackend
-from gst_jobflow.launch.configs import has_queue
 from gst_jobflow.store.connect import connect
 from gst_jobflow.store.query import make_query
 
@@ -24,14 +20,10 @@ from gst_jobflow.store.query import make_query
 def command(
     backend: Backend,
     where: Where = None,
-    chunk: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Structures per job, on average; default: 20 (tblite and models: 200), or more for at most 400 jobs.",
-        ),
-    ] = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Compute failed labels again.")] = False,
+    chunk: int | None = option(
+        "Structures per job, on average; default: 20 (tblite and models: 200), or more for at most 400 jobs.", min=1
+    ),
+    retry_failed: bool = flag("Compute failed labels again.", "--retry-failed"),
     functional: Functional = None,
     option: Options = None,
     estimate: Estimate = False,
@@ -48,9 +40,6 @@ def command(
     found = list(database["structures"].find(query.where, {"n_atoms": 1}).sort("_id", 1))
     if not found:
         raise InputError("no structure matches", "gst query structures lists them; gst structures makes some")
-    # the nodes of a queue may have what its login node lacks
-    if isinstance(chosen, VaspBackend) and not estimate and not has_queue(project.settings.profile):
-        chosen.check_machine(set(database["structures"].distinct("elements", query.where)))
     maker = LabelMaker(chosen, retry_failed=retry_failed)
     costs = cost_model(database, chosen).costs([each["n_atoms"] for each in found])
     fewest = getattr(chosen, "fewest_in_a_job", FEWEST_IN_A_JOB)
@@ -63,4 +52,6 @@ def command(
         asked = {each["_id"] for each in found}
         skipped = sum(each["structure_id"] in asked for each in database["labels"].find(failed, {"structure_id": 1}))
         what += f"; {skipped} failed before and are skipped (--retry-failed computes them again)" if skipped else ""
-    submit_flow(Flow([*jobs], name=f"label {backend}"), project, what, only_estimate=estimate, yes=yes)
+    elements = database["structures"].distinct("elements", query.where)
+    flow = Flow([*jobs], name=f"label {backend}")
+    submit_flow(flow, project, what, only_estimate=estimate, yes=yes, elements=elements)

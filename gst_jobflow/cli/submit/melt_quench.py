@@ -8,6 +8,7 @@ import typer
 
 from gst_jobflow.base.strict import checked
 from gst_jobflow.cli.common import chosen_material, open_project
+from gst_jobflow.cli.option_group import option
 from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
 from gst_jobflow.documents import Potential
 from gst_jobflow.dynamics.maker import MeltQuenchMaker
@@ -22,12 +23,12 @@ from gst_jobflow.structures.hard_sphere import HardSphereSpec
 def command(
     formula: Annotated[str, typer.Argument(help="Composition of the material; for Ge-Sb-Te: Ge1Sb2Te4.")],
     potential: Annotated[str, typer.Option(help="Id or name of the potential.")],
-    atoms: Annotated[int, typer.Option("--atoms", min=6, help="Atoms in the cell.")] = 252,
-    density: Annotated[float | None, typer.Option(help="Density, g/cm3; default: the material's.")] = None,
-    melt: Annotated[float, typer.Option(help="Temperature of the melt, K.")] = 2000.0,
-    melt_ps: Annotated[float, typer.Option(help="Time in the melt, ps.")] = 10.0,
-    quench_ps: Annotated[float, typer.Option(help="Time of the quench to 300 K, ps.")] = 20.0,
-    seed: Annotated[int, typer.Option(min=1, help="Seed of start, velocities and thermostat.")] = 1,
+    atoms: int = option("Atoms in the cell.", default=252, min=6),
+    density: float | None = option("Density, g/cm3; default: the material's."),
+    melt: float = option("Temperature of the melt, K.", default=2000.0),
+    melt_ps: float = option("Time in the melt, ps.", default=10.0),
+    quench_ps: float = option("Time of the quench to 300 K, ps.", default=20.0),
+    seed: int = option("Seed of start, velocities and thermostat.", default=1, min=1),
     estimate: Estimate = False,
     yes: Yes = False,
 ) -> None:

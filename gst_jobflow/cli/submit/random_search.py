@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.cli.common import IterationOption, TagOption, open_project
 from gst_jobflow.cli.fit_options import as_commented_yaml
+from gst_jobflow.cli.option_group import argument, flag, option
 from gst_jobflow.cli.submit.options import PlanFile, read_plan
 from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
 from gst_jobflow.documents import Potential
@@ -20,18 +19,17 @@ from gst_jobflow.store.lookup import get_located
 
 
 def command(
-    potential: Annotated[str | None, typer.Argument(help="Id or name of the potential.")] = None,
-    compositions: Annotated[
-        str | None,
-        typer.Option(help="Formulas of the material; for Ge-Sb-Te: GeTe,Ge1Sb2Te4. Default: its compositions."),
-    ] = None,
-    cells: Annotated[int | None, typer.Option(help="Cells to draw and relax (200).")] = None,
-    number: Annotated[int | None, typer.Option("--number", "-N", help="Structures to choose for labels (50).")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of cells, pressures and choice (1).")] = None,
+    potential: str | None = argument("Id or name of the potential."),
+    compositions: str | None = option(
+        "Formulas of the material; for Ge-Sb-Te: GeTe,Ge1Sb2Te4. Default: its compositions."
+    ),
+    cells: int | None = option("Cells to draw and relax (200)."),
+    number: int | None = option("Structures to choose for labels (50).", "--number", "-N"),
+    seed: int | None = option("Seed of cells, pressures and choice (1)."),
     config: PlanFile = None,
     iteration: IterationOption = 0,
     tag: TagOption = None,
-    show_config: Annotated[bool, typer.Option("--show-config", help="Print all fields, and submit nothing.")] = False,
+    show_config: bool = flag("Print all fields, and submit nothing.", "--show-config"),
     estimate: Estimate = False,
     yes: Yes = False,
 ) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import check_name, open_project
 from gst_jobflow.cli.fit_options import as_commented_yaml
+from gst_jobflow.cli.option_group import argument, flag, option
 from gst_jobflow.cli.submit.options import PlanFile, read_plan
 from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
 from gst_jobflow.documents import Potential
@@ -21,25 +20,22 @@ from gst_jobflow.store.lineage import locate
 
 
 def command(
-    potentials: Annotated[list[str] | None, typer.Argument(help="Ids or names of the potentials to compare.")] = None,
-    compositions: Annotated[
-        str | None, typer.Option(help="Formulas of the material; for Ge-Sb-Te: GeTe,Sb2Te3. Default: its compositions.")
-    ] = None,
-    runs: Annotated[int | None, typer.Option(help="Runs at each composition (10).")] = None,
-    atoms: Annotated[int | None, typer.Option("--atoms", help="Atoms in the cell (1000).")] = None,
-    temperature: Annotated[float | None, typer.Option(help="Temperature, K (3000).")] = None,
-    duration_ps: Annotated[float | None, typer.Option(help="Duration of a run, ps (500).")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of starts, velocities and thermostats (1).")] = None,
+    potentials: list[str] | None = argument("Ids or names of the potentials to compare."),
+    compositions: str | None = option(
+        "Formulas of the material; for Ge-Sb-Te: GeTe,Sb2Te3. Default: its compositions."
+    ),
+    runs: int | None = option("Runs at each composition (10)."),
+    atoms: int | None = option("Atoms in the cell (1000)."),
+    temperature: float | None = option("Temperature, K (3000)."),
+    duration_ps: float | None = option("Duration of a run, ps (500)."),
+    seed: int | None = option("Seed of starts, velocities and thermostats (1)."),
     config: PlanFile = None,
-    gate: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="Stop testing a potential that cannot reach this success fraction any more."),
-    ] = None,
-    jobs: Annotated[
-        int, typer.Option(min=1, help="Jobs that share the runs; each has one run at a time on each of its cores.")
-    ] = 1,
-    name: Annotated[str, typer.Option(help="Name of the study.")] = "robustness",
-    show_config: Annotated[bool, typer.Option("--show-config", help="Print all fields, and submit nothing.")] = False,
+    gate: float | None = option(
+        "Stop testing a potential that cannot reach this success fraction any more.", min=0, max=1
+    ),
+    jobs: int = option("Jobs that share the runs; each has one run at a time on each of its cores.", default=1, min=1),
+    name: str = option("Name of the study.", default="robustness"),
+    show_config: bool = flag("Print all fields, and submit nothing.", "--show-config"),
     estimate: Estimate = False,
     yes: Yes = False,
 ) -> None:

@@ -14,6 +14,7 @@ from gst_jobflow.base.strict import checked
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import check_name, chosen_material, open_project
 from gst_jobflow.cli.fit_options import as_commented_yaml
+from gst_jobflow.cli.option_group import argument, flag, option
 from gst_jobflow.cli.submit.options import read_config
 from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
 from gst_jobflow.documents import Potential
@@ -27,22 +28,18 @@ from gst_jobflow.store.lineage import locate
 
 def command(
     mode: Annotated[str, typer.Argument(help="weak, strong, size or memory.")],
-    potentials: Annotated[list[str] | None, typer.Argument(help="Ids or names of the potentials to compare.")] = None,
-    atoms: Annotated[
-        str | None, typer.Option("--atoms", help="Atoms of the cells, e.g. 1000,10000; weak: of each node or rank.")
-    ] = None,
-    ranks: Annotated[str | None, typer.Option(help="MPI ranks on this machine, e.g. 1,2; default: all cores.")] = None,
-    nodes: Annotated[str | None, typer.Option(help="Nodes in a queue, e.g. 1,2,4,8.")] = None,
-    ranks_per_node: Annotated[int | None, typer.Option(min=1, help="MPI ranks of each node.")] = None,
-    composition: Annotated[str | None, typer.Option(help="Formula of the cell; default: the material's.")] = None,
-    repeats: Annotated[int | None, typer.Option(min=1, help="Timed runs of each point (3); the median counts.")] = None,
-    seconds: Annotated[float | None, typer.Option(help="Time of a run to aim at, s (5).")] = None,
-    steps: Annotated[int | None, typer.Option("--steps", help="Steps of each run, instead of --seconds.")] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="YAML file with fields of the plan; its pair_styles are measured, too.")
-    ] = None,
-    name: Annotated[str, typer.Option(help="Name of the study.")] = "scaling",
-    show_config: Annotated[bool, typer.Option("--show-config", help="Print all fields, and submit nothing.")] = False,
+    potentials: list[str] | None = argument("Ids or names of the potentials to compare."),
+    atoms: str | None = option("Atoms of the cells, e.g. 1000,10000; weak: of each node or rank."),
+    ranks: str | None = option("MPI ranks on this machine, e.g. 1,2; default: all cores."),
+    nodes: str | None = option("Nodes in a queue, e.g. 1,2,4,8."),
+    ranks_per_node: int | None = option("MPI ranks of each node.", min=1),
+    composition: str | None = option("Formula of the cell; default: the material's."),
+    repeats: int | None = option("Timed runs of each point (3); the median counts.", min=1),
+    seconds: float | None = option("Time of a run to aim at, s (5)."),
+    steps: int | None = option("Steps of each run, instead of --seconds."),
+    config: Path | None = option("YAML file with fields of the plan; its pair_styles are measured, too."),
+    name: str = option("Name of the study.", default="scaling"),
+    show_config: bool = flag("Print all fields, and submit nothing.", "--show-config"),
     estimate: Estimate = False,
     yes: Yes = False,
 ) -> None:

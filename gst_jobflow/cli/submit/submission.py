@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated
 
 import typer
@@ -20,9 +21,15 @@ _SHOWN = 12
 
 
 def submit_flow(
-    flow: Flow | Job, project: Project, what: str, *, only_estimate: bool = False, yes: bool = True
+    flow: Flow | Job,
+    project: Project,
+    what: str,
+    *,
+    only_estimate: bool = False,
+    yes: bool = True,
+    elements: Collection[str] = (),
 ) -> None:
-    """Submit a flow, or print its estimated cost; refuse a flow above the budget.
+    """Submit a flow, or print its estimated cost; refuse a flow above the budget or whose programs are missing.
 
     Parameters
     ----------
@@ -30,13 +37,17 @@ def submit_flow(
         Description of the work for the user.
     yes
         Ignore the budget.
+    elements
+        Elements that the flow labels.
 
     Raises
     ------
     InputError
         The cost is above `launch.budget_core_hours`, or unknown.
+    MissingProgramError
+        This machine, on which the jobs run, lacks a program.
     """
-    check_cost(flow, project, show=only_estimate, yes=yes)
+    check_flow(flow, project, show=only_estimate, yes=yes, elements=elements)
     target = global_options().workflow_file
     if not only_estimate and target is not None:
         write_workflow(flow, project, target)
@@ -46,13 +57,13 @@ def submit_flow(
         say(f"submitted {what}; next: gst launch")
 
 
-def check_cost(flow: Flow | Job, project: Project, *, show: bool, yes: bool) -> None:
-    """Print the estimated cost of a flow if asked for, and refuse one above the budget unless `yes`.
+def check_flow(flow: Flow | Job, project: Project, *, show: bool, yes: bool, elements: Collection[str] = ()) -> None:
+    """Print the estimated cost of a flow if asked for, else check programs; refuse one above the budget unless `yes`.
 
     Raises
     ------
-    InputError
-        The cost is above `launch.budget_core_hours`, or unknown.
+    InputError, MissingProgramError
+        As :func:`submit_flow`.
     """
     request_by_category(flow, global_options().resources)
     budget = project.settings.launch.budget_core_hours
@@ -64,6 +75,10 @@ def check_cost(flow: Flow | Job, project: Project, *, show: bool, yes: bool) -> 
             _show(costs)
         if not yes:
             check_budget(costs, budget)
+    if not show:
+        from gst_jobflow.flows.machine import check_machine
+
+        check_machine(flow, project, elements)
 
 
 def _show(costs: list[ExpectedCost]) -> None:

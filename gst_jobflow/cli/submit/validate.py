@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from jobflow import Flow
@@ -13,7 +13,7 @@ from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import check_name, open_project, say
 from gst_jobflow.cli.fit_options import as_commented_yaml
-from gst_jobflow.cli.option_group import with_options
+from gst_jobflow.cli.option_group import argument, flag, option, with_options
 from gst_jobflow.cli.reference_options import ReferenceOptions
 from gst_jobflow.cli.submit.options import PlanFile, read_plan
 from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
@@ -27,18 +27,16 @@ from gst_jobflow.structures.composition import atom_counts, elements_in
 
 @with_options(ReferenceOptions, "reference")
 def command(
-    potentials: Annotated[list[str] | None, typer.Argument(help="Ids or names of the potentials to compare.")] = None,
-    compositions: Annotated[
-        str | None, typer.Option(help="Formulas, e.g. GeTe,Sb2Te3; default: those of all reference frames.")
-    ] = None,
+    potentials: list[str] | None = argument("Ids or names of the potentials to compare."),
+    compositions: str | None = option("Formulas, e.g. GeTe,Sb2Te3; default: those of all reference frames."),
     reference: ReferenceOptions = ReferenceOptions(),
-    runs: Annotated[int | None, typer.Option(help="Melt-quenches of each potential at each composition (3).")] = None,
-    atoms: Annotated[int | None, typer.Option("--atoms", help="Atoms in the cell; default: as the reference.")] = None,
-    quench_ps: Annotated[float | None, typer.Option(help="Duration of the quench, ps (20).")] = None,
-    temperature: Annotated[float | None, typer.Option(help="Temperature of the compared frames, K (300).")] = None,
+    runs: int | None = option("Melt-quenches of each potential at each composition (3)."),
+    atoms: int | None = option("Atoms in the cell; default: as the reference."),
+    quench_ps: float | None = option("Duration of the quench, ps (20)."),
+    temperature: float | None = option("Temperature of the compared frames, K (300)."),
     config: PlanFile = None,
-    name: Annotated[str, typer.Option(help="Name of the study.")] = "validation",
-    show_config: Annotated[bool, typer.Option("--show-config", help="Print all fields, and submit nothing.")] = False,
+    name: str = option("Name of the study.", default="validation"),
+    show_config: bool = flag("Print all fields, and submit nothing.", "--show-config"),
     estimate: Estimate = False,
     yes: Yes = False,
 ) -> None:

@@ -54,10 +54,7 @@ class Slab:
 def barrier_spec(spec: DeviceSpec) -> HardSphereSpec:
     """Return the random start of the melt-quench: the barrier, or one tile of a large one.
 
-    Raises
-    ------
-    InputError
-        As `plan.plan_device`.
+    Raises as `plan.plan_device`.
     """
     tiling = barrier_tiling(spec)
     return HardSphereSpec(
@@ -73,12 +70,8 @@ def barrier_tiling(spec: DeviceSpec) -> Tiling:
     """Return the tiles of a cell's barrier; one tile up to `spec.block_atoms` atoms.
 
     Of the numbers of tiles that leave each wide enough, prefer those that divide the atoms of every element, then the
-    tile nearest to a square. If none divides, a tile has a few atoms too many, which `fit_barrier` leaves out.
-
-    Raises
-    ------
-    InputError
-        As `plan.plan_device`.
+    tile nearest to a square. If none divides, a tile has a few atoms too many, which `fit_barrier` leaves out. Raises
+    as `plan.plan_device`.
     """
     plan = plan_device(spec)
     counts, box_A = plan.barrier_counts, plan.barrier_box_A

@@ -36,14 +36,8 @@ Strip = tuple[float, float, float]
 def build_device(spec: DeviceSpec, barrier: Atoms) -> DeviceCell:
     """Join crystal and barrier.
 
-    In a cross-point cell the barrier lies half below the top and half above the bottom, in a mushroom cell on top.
-
-    Parameters
-    ----------
-    spec
-        As given to `barrier_spec`.
-    barrier
-        The amorphous slab, or a block that is tiled to it; see `barrier.fit_barrier`.
+    In a cross-point cell the barrier lies half below the top and half above the bottom, in a mushroom cell on top. It
+    is the amorphous slab, or a block that is tiled to it; see `barrier.fit_barrier`.
 
     Raises
     ------
@@ -78,12 +72,9 @@ class LayerSizes:
 
 
 class CellMaking:
-    """Makes the atoms of a cell; `groups`, `layers` and `report` are known once `chunks` is exhausted.
+    """Makes the atoms of a cell from the arguments of `build_device`.
 
-    Parameters
-    ----------
-    spec, barrier
-        As for `build_device`.
+    `groups`, `layers` and `report` are known once `chunks` is exhausted.
     """
 
     def __init__(self, spec: DeviceSpec, barrier: Atoms) -> None:
@@ -171,10 +162,7 @@ class CellMaking:
 def electrode_strip(spec: DeviceSpec, crystal: LayeredCrystal) -> Strip | None:
     """Return the contact of the electrode; None for a cell without one.
 
-    Raises
-    ------
-    InputError
-        The strip is wider or higher than the crystal.
+    Raises InputError if it is wider or higher than the crystal.
     """
     if isinstance(spec, CrossPointSpec):
         return None
@@ -193,12 +181,7 @@ def mobile_chunks(crystal: LayeredCrystal, strip: Strip | None, sizes: LayerSize
     """Yield the crystal's (atomic numbers, positions in Å) in the order of atom ids, and note `sizes` on the way.
 
     Atoms of the electrode's strip come first, so the layers that it reaches are held until all of them are made; whole
-    layers follow.
-
-    Raises
-    ------
-    InputError
-        The strip holds no atoms.
+    layers follow. Raises InputError if the strip holds no atoms.
     """
     held: list[tuple[NDArray, NDArray]] = []
     top_A = 0.0 if strip is None else strip[2]

@@ -40,14 +40,10 @@ class MotifLayer:
 class LayeredCrystal:
     """Layers of a crystal between two cuts, `length_A` apart; the lower cut is at z = 0.
 
-    Attributes
-    ----------
-    motif, edges_A
-        Layers of one cell from the bottom up, and its edges along x, y, z; `repeat_xy` counts cells along x and y.
-    first, last
-        Range of layers, counted over all cells along z; `last` is excluded. `z_shift_A` brings the lower cut to z = 0.
-    pools, seed
-        Atoms of each atomic number in each pool, 0 for vacancies; seed of the draws from them.
+    `motif` holds the layers of one cell from the bottom up, `edges_A` its edges along x, y, z; `repeat_xy` counts cells
+    along x and y. `first` and `last` (excluded) are the range of layers, counted over all cells along z; `z_shift_A`
+    brings the lower cut to z = 0. `pools` hold the atoms of each atomic number, 0 for vacancies; `seed` is that of the
+    draws from them.
     """
 
     motif: list[MotifLayer]
@@ -203,13 +199,7 @@ def motif_of(spec: DeviceSpec) -> tuple[list[MotifLayer], tuple[float, float, fl
 
 
 def cuts_of(spec: DeviceSpec) -> Cuts:
-    """Return the allowed cuts of a cell's crystal.
-
-    Raises
-    ------
-    InputError
-        The phase has no blocks to cut between.
-    """
+    """Return the allowed cuts of a cell's crystal; raises InputError if the phase has no blocks to cut between."""
     motif, edges_A = motif_of(spec)
     n_layers, length_A = len(motif) * spec.repeat[2], edges_A[2] * spec.repeat[2]
     heights = np.concatenate([[layer.z_A for layer in motif] + np.array(edges_A[2] * k) for k in range(spec.repeat[2])])

@@ -20,7 +20,7 @@ from gst_jobflow.base.atomic import replacing, write_text
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.devices.cell.build import CellMaking
 from gst_jobflow.devices.cell.spec import DeviceSpec, IdRange, Layer, device_counts
-from gst_jobflow.structures.lammps_data import ATOM_LINE, atom_lines, data_header
+from gst_jobflow.structures.lammps_data import ATOM_LINE, atom_lines, check_species_order, data_header
 
 Progress = Callable[[str, int, int], None]
 
@@ -65,8 +65,6 @@ def write_device(
 
     Parameters
     ----------
-    spec, barrier
-        As for `build_device`.
     path
         Data file; compressed if its name ends in ``.gz``.
     species_order
@@ -98,13 +96,7 @@ def write_device(
 
 
 def check_room(path: Path, n_atoms: int) -> None:
-    """Refuse a path that cannot be written, or whose disk has too little room for `n_atoms`.
-
-    Raises
-    ------
-    InputError
-        The folder does not exist, or the disk is too full.
-    """
+    """Refuse a path that cannot be written, or whose disk has too little room for `n_atoms`; raises InputError."""
     folder = path.resolve().parent
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}", "create it, or name another file")
@@ -169,15 +161,7 @@ class _Writer:
 
 def _types_of(counts: dict[str, int], species_order: Sequence[str]) -> NDArray:
     """Return the LAMMPS type by atomic number, shape (120,)."""
-    if unknown := [element for element in species_order if element not in atomic_numbers]:
-        raise InputError(f"no element '{unknown[0]}'", "element symbols in the order of pair_coeff, such as Ge,Sb,Te")
-    if len(set(species_order)) != len(species_order):
-        raise InputError(f"{' '.join(species_order)} names an element twice", "name each once")
-    if missing := sorted(set(counts) - set(species_order)):
-        raise InputError(
-            f"no atom type for {', '.join(missing)} among {' '.join(species_order)}",
-            "name every element of the cell, in the order of pair_coeff",
-        )
+    check_species_order(counts, species_order)
     types = np.zeros(120, np.int64)
     for place, element in enumerate(species_order, 1):
         types[atomic_numbers[element]] = place

@@ -28,10 +28,7 @@ class DevicePlan:
 def plan_device(spec: DeviceSpec) -> DevicePlan:
     """Choose the layers of the crystal that the barrier replaces, without making them.
 
-    Raises
-    ------
-    InputError
-        The barrier would leave no crystal, or the phase has no blocks to cut between.
+    Raises InputError if the barrier would leave no crystal, or the phase has no blocks to cut between.
     """
     cuts = cuts_of(spec)
     length_A = float(cuts.heights_A[-1] - cuts.heights_A[0])
@@ -60,15 +57,10 @@ def plan_device(spec: DeviceSpec) -> DevicePlan:
 
 
 def check_cutoff(spec: DeviceSpec, cutoff_A: float) -> None:
-    """Refuse a cell that is too small for a potential.
+    """Refuse a cell that is too small for a potential; raises InputError.
 
-    Each edge must hold two cutoffs, so that no atom interacts with another and its image; the barrier must hold one,
-    so that the crystal's top and bottom do not interact.
-
-    Raises
-    ------
-    InputError
-        The cell or its barrier is too small.
+    Each edge must hold two cutoffs, so that no atom interacts with another and its image; the barrier must hold one, so
+    that the crystal's top and bottom do not interact.
     """
     plan = plan_device(spec)
     x_A, y_A, z_A = plan.crystal.box_A

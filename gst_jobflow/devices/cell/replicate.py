@@ -13,7 +13,7 @@ from ase import Atoms
 
 from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.devices.cell.files import DeviceFiles, Progress, group_commands, layer_dicts, write_device
+from gst_jobflow.devices.cell.files import DeviceFiles, Progress, layer_dicts, write_device
 from gst_jobflow.devices.cell.plan import plan_device
 from gst_jobflow.devices.cell.spec import DeviceSpec, MushroomSpec, device_counts
 
@@ -44,12 +44,8 @@ class Replicated:
 def column_of(spec: DeviceSpec, most_atoms: int = _COLUMN_ATOMS) -> tuple[DeviceSpec, tuple[int, int]]:
     """Return the largest column of a cell within `most_atoms`, and the number of columns along x and y.
 
-    A column has a whole number of crystal cells and exactly its share of every element.
-
-    Raises
-    ------
-    InputError
-        The cell cannot be cut into such columns.
+    A column has a whole number of crystal cells and exactly its share of every element. Raises InputError if the cell
+    cannot be cut into such columns.
     """
     whole = device_counts(spec)
     edge_A = [length / n for length, n in zip(plan_device(spec).crystal.box_A[:2], spec.repeat[:2], strict=True)]
@@ -86,19 +82,9 @@ def write_replicated(
 ) -> Replicated:
     """Write a column, and the LAMMPS commands that make the cell from it.
 
-    Parameters
-    ----------
-    spec, barrier, species_order, barrier_source, progress
-        As for `files.write_device`; the barrier's block must fit the column.
-    path
-        File of the commands; the column's files are named after it.
-    restart
-        Binary restart file that the commands write at their end.
-
-    Raises
-    ------
-    InputError
-        As `column_of` and `files.write_device`.
+    `path` is the file of the commands; the column's files are named after it. `restart` is a binary restart file that
+    the commands write at their end. Other arguments are those of `files.write_device`; the barrier's block must fit the
+    column. Raises as `column_of` and `files.write_device`.
     """
     path = Path(path)
     column_spec, tiles = column_of(spec)
@@ -152,18 +138,6 @@ def _commands(spec: DeviceSpec, column: DeviceFiles, tiles: tuple[int, int], res
 def restart_commands(restart: Path) -> list[str]:
     """Return commands that write a binary restart file of a system without a potential."""
     return ["pair_style zero 8.0", "pair_coeff * *", f"write_restart {shlex.quote(str(restart))}"]
-
-
-def data_restart_commands(files: DeviceFiles, restart: Path) -> list[str]:
-    """Return commands that convert a written cell to a binary restart file with its groups."""
-    return [
-        "units metal",
-        "atom_style atomic",
-        "boundary p p p",
-        f"read_data {shlex.quote(str(files.data.resolve()))}",
-        *group_commands(files.groups),
-        *restart_commands(restart),
-    ]
 
 
 def _whole_report(column: dict[str, Any], tiles: tuple[int, int]) -> dict[str, Any]:

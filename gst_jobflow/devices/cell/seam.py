@@ -95,15 +95,8 @@ class Seam:
 def keep_contact(slab: Slab, numbers: NDArray, crystal: NDArray, floors: Floors) -> Seam:
     """Move barrier atoms until no pair across the seam is too close, nor any pair in the barrier closer than before.
 
-    Parameters
-    ----------
-    numbers, crystal
-        Crystal atoms near it: atomic numbers (n,), and positions (n, 3) in its frame.
-
-    Raises
-    ------
-    InputError
-        Moving barrier atoms does not reach them.
+    `numbers` (n,) and `crystal`, positions (n, 3) in the barrier's frame, are those of the crystal atoms near it.
+    Raises InputError if moving barrier atoms does not suffice.
     """
     moved = slab.positions.copy()
     inside = _inside(slab, floors)

@@ -23,23 +23,14 @@ _DATA_SUFFIXES = (".data", ".lmp", ".lammps")
 
 
 def hard_sphere_barrier(spec: DeviceSpec) -> Atoms:
-    """Make hard-sphere material to look at a cell.
-
-    Raises
-    ------
-    InputError
-        The atoms do not fit.
-    """
+    """Make hard-sphere material to look at a cell; raises InputError if the atoms do not fit."""
     return generate(barrier_spec(spec))
 
 
 def read_barrier(path: Path, species_order: Sequence[str]) -> Atoms:
     """Read the last structure of a file: LAMMPS data (types in `species_order`), or a format of ASE.
 
-    Raises
-    ------
-    InputError
-        The file cannot be read, or its structure has no cell.
+    Raises InputError if the file cannot be read, or its structure has no cell.
     """
     if path.suffix in _DATA_SUFFIXES:
         return read_data(path, species_order)

@@ -149,12 +149,7 @@ class CrossPointSpec(_CellSpec):
 class Electrode(StrictModel):
     """Contact of the bottom electrode of a mushroom cell: a strip along y in the middle of the cell's bottom.
 
-    Attributes
-    ----------
-    width_A
-        Along x, Å; by default a fifth of the cell (20 nm in the paper's cell; the paper gives no number).
-    height_A
-        Height of the strip, Å.
+    By default its width along x is a fifth of the cell (20 nm in the paper's cell; the paper gives no number).
     """
 
     width_A: Positive | None = None
@@ -246,17 +241,10 @@ class Layer:
 class DeviceCell:
     """A cell ready for LAMMPS.
 
-    Attributes
-    ----------
-    atoms
-        Mobile atoms first (those of the electrode region before the others), then the barrier; tags 0 and 1.
-    groups
-        First and last atom id, from 1, both included, of ``mobile``, ``barrier`` and, in a mushroom cell, ``electrode``
-        (a part of mobile).
-    layers
-        The mobile atoms in slabs along z of about 1 nm, from the bottom up.
-    report
-        Counts, box, densities, contacts, and moves of barrier atoms; plain numbers.
+    `atoms` are the mobile ones first (those of the electrode region before the others), then the barrier; tags 0 and 1.
+    `groups` are first and last atom id, from 1, both included, of ``mobile``, ``barrier`` and, in a mushroom cell,
+    ``electrode`` (a part of mobile). `layers` are the mobile atoms in slabs along z of about 1 nm, from the bottom up.
+    `report` has counts, box, densities, contacts, and moves of barrier atoms; plain numbers.
     """
 
     atoms: Atoms

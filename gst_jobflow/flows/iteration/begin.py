@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.resources import jobs_of
 from gst_jobflow.base.settings import Project
 from gst_jobflow.datasets.members import load_members
 from gst_jobflow.datasets.table import ids_of, texts_of
@@ -20,7 +21,6 @@ from gst_jobflow.flows.iteration.maker import STEPS, iteration_flow, iteration_p
 from gst_jobflow.flows.iteration.plan import IterationPlan
 from gst_jobflow.flows.iteration.sources import HardSphereSource, SearchSource, StoredSource
 from gst_jobflow.labelling.backend import LabelBackend
-from gst_jobflow.launch.workflow import jobs_of
 from gst_jobflow.selection.random_search import draw_cells
 from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import get_located
@@ -36,10 +36,7 @@ def starting_point(
 ) -> tuple[int, dict[str, Any]]:
     """Return the number of the first iteration, and the ids of what it builds on.
 
-    Parameters
-    ----------
-    branch
-        `STUDY:N`, to go on after iteration N of another protocol; None: from the beginning.
+    `branch`, `STUDY:N`, goes on after iteration N of another protocol; None: from the beginning.
 
     Raises
     ------
@@ -139,13 +136,7 @@ def _check_test_set(results: Results, plan: IterationPlan, first: int, begin: di
 
 
 def check_all(study: Study, backend: LabelBackend) -> None:
-    """Build every iteration and draw a cell of each source, to refuse now what would fail later.
-
-    Raises
-    ------
-    InputError
-        Something does not fit.
-    """
+    """Build every iteration and draw a cell of each source, to refuse now (InputError) what would fail later."""
     plan = iteration_plan(study)
     plan.dataset_spec(0, None, None, backend)
     for number in (row["iteration"] for row in study.table):

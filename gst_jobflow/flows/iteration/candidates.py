@@ -66,10 +66,7 @@ class Place:
 def candidates_from(source: Source, place: Place, before: Any) -> list[Job | Flow]:
     """Return the jobs of a source; the last one's output has `structure_ids`.
 
-    Parameters
-    ----------
-    before
-        Output of the job that begins the iteration: `potential_id`, `robustness_id`. All wait for it.
+    All wait for the job that begins the iteration, whose output is `before`: `potential_id`, `robustness_id`.
     """
     potential_id = before["potential_id"]
     if isinstance(source, DomainSource):
@@ -97,17 +94,9 @@ def make_structures(
     before: Any,
     until: str = "",
 ) -> dict[str, Any]:
-    """Make the structures of a source that needs no potential, and store them.
+    """Make the structures of a source that needs no potential, and store them; return `structure_ids`.
 
-    Parameters
-    ----------
-    until
-        Time up to which stored structures are taken, so that a job that is run again takes the same ones.
-
-    Returns
-    -------
-    dict
-        `structure_ids`.
+    Stored structures are those up to the time `until`, so that a job that is run again takes the same ones.
     """
     results = job_results()
     if isinstance(source, StoredSource):
@@ -157,12 +146,9 @@ class DomainMaker(Maker):
 
     @job
     def make(self, potential_id: str, seed: int) -> dict[str, Any]:
-        """Run, and store the frames; a job that is killed or stopped by its walltime goes on with what is left.
+        """Run, and store the frames; return `structure_ids`, `trajectory_ids`.
 
-        Returns
-        -------
-        dict
-            `structure_ids`, `trajectory_ids`.
+        A job that is killed or stopped by its walltime goes on with what is left.
         """
         results, settings = job_results(), find_project().settings
         directory = work_directory(results, "domain")
@@ -229,10 +215,7 @@ class DomainMaker(Maker):
 def cut_cells(source: CycleSource, cycle_id: str, potential_id: str, number: int, tags: list[str]) -> dict[str, Any]:
     """Cut cells out of the frames of a device cycle around atoms on which the potential extrapolates.
 
-    Returns
-    -------
-    dict
-        `structure_ids`; none where no atom has a grade in the window.
+    Returns `structure_ids`; none where no atom has a grade in the window.
     """
     results, settings = job_results(), find_project().settings
     potential = results.get(Potential, potential_id)

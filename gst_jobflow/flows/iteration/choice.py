@@ -89,17 +89,9 @@ def choose_structures(
     seed: int,
     formulas: Sequence[str] = (),
 ) -> list[Structure]:
-    """Choose structures; the choice depends on the candidates and the seed, not on their order.
+    """Choose structures, `choice.number` of them dealt out to the compositions `formulas`; raises as `largest_grades`.
 
-    Parameters
-    ----------
-    formulas
-        Compositions that `choice.number` is dealt out to.
-
-    Raises
-    ------
-    InputError
-        The potential has no active set, which grades need.
+    The choice depends on the candidates and the seed, not on their order.
     """
     composition = {each.id: composition_of(each, formulas) for each in candidates}
     left = sorted({each.id: each for each in candidates}.values(), key=lambda each: (composition[each.id], each.id))
@@ -142,13 +134,7 @@ def _places(
 
 
 def largest_grades(results: Results, structures: Sequence[Structure], potential: Potential) -> list[float]:
-    """Return the largest extrapolation grade of each structure by a potential.
-
-    Raises
-    ------
-    InputError
-        The potential has no active set.
-    """
+    """Return the largest extrapolation grade of each structure by a potential; InputError if it has no active set."""
     return [each.maximum for each in _grades(results, _found(results, structures), potential)]
 
 

@@ -6,7 +6,7 @@ import uuid
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jobflow import Flow, Job, Response, job
@@ -30,6 +30,7 @@ from gst_jobflow.flows.iteration.plan import IterationPlan
 from gst_jobflow.flows.iteration.sources import Source, seed_of
 from gst_jobflow.flows.robustness import RobustnessMaker
 from gst_jobflow.flows.search import HyperoptMaker
+from gst_jobflow.flows.structures import dealt_out
 from gst_jobflow.flows.study import close_study
 from gst_jobflow.hyperopt.plan import SearchPlan, preset
 from gst_jobflow.labelling.backend import LabelBackend
@@ -43,6 +44,7 @@ from gst_jobflow.store.connect import launchpad
 from gst_jobflow.store.context import job_results
 from gst_jobflow.store.work import declare_work
 
+PartT = TypeVar("PartT", bound=Job | Flow)
 STEPS = ("candidates", "choose", "label", "dataset", "fit", "robustness", "decide")
 """Steps of an iteration, in order; each can wait for an approval."""
 
@@ -52,7 +54,6 @@ class IterationFlow:
     """Workflow of one iteration, with the uuids of the jobs of each step."""
 
     flow: Flow
-    begin_uuid: str
     uuids: dict[str, list[str]] = field(default_factory=dict)
 
 
@@ -87,13 +88,7 @@ def backend_for(plan: IterationPlan, project: Project) -> LabelBackend:
 
 
 def submit_iteration(project: Project, study: Study, number: int) -> str:
-    """Submit an iteration unless it is on the launchpad already; return a description.
-
-    Raises
-    ------
-    DataError
-        The labels would be of another method than those before.
-    """
+    """Submit an iteration unless it is on the launchpad already; return a description; raises as `iteration_flow`."""
     made = iteration_flow(study, number, backend_for(iteration_plan(study), project))
     metadata = {STUDY_KEY: study.id, "iteration": number}
     known = {f"metadata.{key}": value for key, value in metadata.items()}
@@ -108,13 +103,7 @@ def submit_iteration(project: Project, study: Study, number: int) -> str:
 
 
 def iteration_flow(study: Study, number: int, backend: LabelBackend) -> IterationFlow:
-    """Build the workflow of an iteration.
-
-    Raises
-    ------
-    DataError
-        The method of the backend is not that of the study.
-    """
+    """Build the workflow of an iteration; DataError if the method of the backend is not that of the study."""
     plan, fingerprint = iteration_plan(study), backend.method().fingerprint()
     if fingerprint != study.plan["fingerprint"]:
         raise DataError(
@@ -147,37 +136,35 @@ class _Builder:
         begin.set_uuid(str(uuid.UUID(derive_id("iteration", self.study.id, self.number))))
         begin.name = f"{self.name}: begin"
         self.jobs.append(begin)
-        found = self._candidates(begin)
-        chosen = choose_labels(self.study.id, self.number, begin.output, [each["structure_ids"] for each in found])
-        self._add("choose", chosen)
-        labels = self._labels(chosen)
-        dataset = grow_dataset(self.study.id, self.number, begin.output, [each.output for each in labels])
-        self._add("dataset", dataset)
+        candidates = self._candidates(begin)
+        chosen = self._add("choose", choose_labels(self.study.id, self.number, begin.output, candidates))
+        made = [each.output for each in self._labels(chosen)]
+        dataset = self._add("dataset", grow_dataset(self.study.id, self.number, begin.output, made))
         potential_id, spread = self._fit(dataset)
         parts: dict[str, Any] = {
-            "chosen": chosen.output, "labels": [each.output for each in labels], "dataset": dataset.output,
+            "chosen": chosen.output, "labels": made, "dataset": dataset.output,
             "potential_id": potential_id, "spread": spread,
-            "robustness": self._robustness(potential_id), "gamma": self._gamma(potential_id, found),
+            "robustness": self._robustness(potential_id), "gamma": self._gamma(potential_id, candidates),
         }  # fmt: skip
-        end = end_iteration(self.study.id, self.number, parts)
-        self._add("decide", end)
-        return IterationFlow(Flow(self.jobs, output=end.output, name=self.name), begin.uuid, self.steps)
+        end = self._add("decide", end_iteration(self.study.id, self.number, parts))
+        return IterationFlow(Flow(self.jobs, output=end.output, name=self.name), self.steps)
 
-    def _add(self, step: str, part: Job | Flow) -> None:
+    def _add(self, step: str, part: PartT) -> PartT:
         if isinstance(part, Job):
             part.name = f"{self.name}: {part.name}"
         self.jobs.append(part)
-        self.steps.setdefault(step, []).extend(_uuids(part))
+        self.steps.setdefault(step, []).extend([part.uuid] if isinstance(part, Job) else part.job_uuids)
+        return part
 
     def _candidates(self, begin: Job) -> list[Any]:
-        outputs = []
+        ids = []
         for place, source in enumerate(self.plan.steps[self.number]):
             at = Place(self.number, place, seed_of(self.plan.seed, self.number, place), self.tags)
             jobs = candidates_from(source, at, begin.output)
             for each in jobs:
                 self._add("candidates", each)
-            outputs.append(jobs[-1].output)
-        return outputs
+            ids.append(jobs[-1].output["structure_ids"])
+        return ids
 
     def _labels(self, chosen: Job) -> list[Job]:
         number = self.plan.labels.jobs
@@ -186,8 +173,7 @@ class _Builder:
         for chunk in range(number if self.plan.steps[self.number] else 0):
             label = LabelMaker(self.backend, name=f"label {chunk + 1}").make(chosen.output["chunks"][chunk])
             declare_work(label, LabelWork(self.backend, [], planned=len(range(planned)[chunk::number])))
-            self._add("label", label)
-            jobs.append(label)
+            jobs.append(self._add("label", label))
         return jobs
 
     def _fit(self, dataset: Job) -> tuple[Any, Any]:
@@ -196,32 +182,26 @@ class _Builder:
         dataset_id: Any = dataset.output["dataset_id"]
         search = settings.search
         if search is not None and self.number in search.iterations:
-            found = search_settings(self.study.id, self.number, dataset_id)
+            found = self._add("fit", search_settings(self.study.id, self.number, dataset_id))
             space, fit = settings_search(self.plan)
             declare_work(found, FitWork(fit, number=space.n_fits))
-            best = take_best(self.study.id, found.output["search_id"])
-            self._add("fit", found)
-            self._add("fit", best)
+            best = self._add("fit", take_best(self.study.id, found.output["search_id"]))
             if settings.upfit_kappa is None:
                 return best.output["potential_id"], None
             upfit = upfit_of(self.name, best.output["potential_id"], dataset_id, settings.upfit_kappa, self.tags)
-            declare_work(upfit, FitWork(fit))
-            self._add("fit", upfit)
+            declare_work(self._add("fit", upfit), FitWork(fit))
             return upfit.output["potential_id"], None
-        config = FitConfig.model_validate(self.study.plan.get("fit_config") or self._config())
+        held = self.study.plan.get("fit_config")
+        config = FitConfig.model_validate(held) if held else self.plan.fit.config(self.plan.all_elements)
         maker = FitFlowMaker(
             potential_name=self.name, config=config, first_guess=settings.first_guess,
             upfit_kappa=settings.upfit_kappa, ensemble=settings.ensemble, tags=self.tags,
         )  # fmt: skip
-        flow = maker.make(dataset_id)
-        self._add("fit", flow)
+        flow = self._add("fit", maker.make(dataset_id))
         if settings.ensemble < 2:
             return flow.output["potential_id"], None
         stages = (len(flow.jobs) - 1) // settings.ensemble
         return flow.jobs[stages - 1].output["potential_id"], flow.output["force_spread_meV_per_A"]
-
-    def _config(self) -> dict[str, Any]:
-        return self.plan.fit.config(self.plan.all_elements).model_dump()
 
     def _robustness(self, potential_id: Any) -> Any:
         if self.plan.robustness is None:
@@ -230,22 +210,12 @@ class _Builder:
             study_name=f"{self.name} robustness", plan=self.plan.robustness, gate=self.plan.gate.success,
             n_jobs=self.plan.robustness_jobs,
         )  # fmt: skip
-        flow = maker.make([potential_id])
-        self._add("robustness", flow)
-        return flow.output
+        return self._add("robustness", maker.make([potential_id])).output
 
-    def _gamma(self, potential_id: Any, found: list[Any]) -> Any:
+    def _gamma(self, potential_id: Any, candidates: list[Any]) -> Any:
         if self.plan.gate.gamma is None:
             return None
-        graded = grade_candidates(
-            potential_id, [each["structure_ids"] for each in found], self.plan.gate.gamma.quantile
-        )
-        self._add("robustness", graded)
-        return graded.output
-
-
-def _uuids(part: Job | Flow) -> list[str]:
-    return [part.uuid] if isinstance(part, Job) else [uuid for each in part.jobs for uuid in _uuids(each)]
+        return self._add("robustness", grade_candidates(potential_id, candidates, self.plan.gate.gamma.quantile)).output
 
 
 @job(name="begin")
@@ -256,10 +226,7 @@ def begin_iteration(study_id: str, number: int) -> dict[str, Any]:
     place = number - study.plan["first"]
     values = {"state": "running", f"table.{place}.state": "running"}
     results.update("studies", study_id, values, {f"table.{place}.state": "finished"})
-    if place == 0:
-        begin = study.plan["begin"]
-        return {key: begin.get(key) for key in ("potential_id", "dataset_id", "robustness_id")}
-    before = study.table[place - 1]
+    before = study.table[place - 1] if place else study.plan["begin"]
     return {key: before.get(key) for key in ("potential_id", "dataset_id", "robustness_id")}
 
 
@@ -270,11 +237,8 @@ def choose_labels(
 ) -> dict[str, Any]:
     """Choose what is labelled among the candidates of each source.
 
-    Returns
-    -------
-    dict
-        `structure_ids`, the same in `chunks` for labelling jobs, and `by_source`: rows of source, composition, number
-        of candidates and of those chosen.
+    Returns `structure_ids`, the same in `chunks` for labelling jobs, and `by_source`: rows of source, composition,
+    number of candidates and of those chosen.
     """
     results = job_results()
     study = results.get(Study, study_id)
@@ -288,12 +252,9 @@ def choose_labels(
         kept = choose_structures(results, found, source.choose, potential, seed, source.formulas)
         rows += _counts(source, found, kept)
         chosen |= {each.id: each for each in kept}
-    # by size and in turn, so that jobs cost about the same
-    ids = [each.id for each in sorted(chosen.values(), key=lambda each: (-each.n_atoms, each.id))]
     at = f"table.{number - study.plan['first']}"
     results.update("studies", study_id, {f"{at}.by_source": rows}, {f"{at}.state": "finished"})
-    return {"structure_ids": ids, "chunks": [ids[n :: plan.labels.jobs] for n in range(plan.labels.jobs)],
-            "by_source": rows}  # fmt: skip
+    return {**dealt_out(chosen.values(), plan.labels.jobs), "by_source": rows}
 
 
 def _counts(source: Source, found: Sequence[Structure], kept: Sequence[Structure]) -> list[dict[str, Any]]:
@@ -310,17 +271,9 @@ def _counts(source: Source, found: Sequence[Structure], kept: Sequence[Structure
 def grow_dataset(
     study_id: str, number: int, before: dict[str, Any], labels: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Make the dataset of an iteration: the labels of the one before and the new ones.
+    """Make the dataset of an iteration from the labels of the one before and new ones; return `dataset_id`, `counts`.
 
-    Returns
-    -------
-    dict
-        `dataset_id`, `counts`.
-
-    Raises
-    ------
-    DataError
-        No label has converged, or a structure to train on is of a group that is tested.
+    If no label has converged, or a structure to train on is of a group that is tested, that is a DataError.
     """
     results = job_results()
     study = results.get(Study, study_id)
@@ -400,10 +353,7 @@ def grade_candidates(potential_id: str, candidates: Sequence[Sequence[str]], qua
 def end_iteration(study_id: str, number: int, parts: dict[str, Any]) -> dict[str, Any]:
     """Write the row of an iteration, judge it by the gate, and submit the next one or end the protocol.
 
-    Returns
-    -------
-    dict
-        `study_id`, `iteration`, `state`, `unmet`: conditions of the gate that are not met.
+    Returns `study_id`, `iteration`, `state`, `unmet`: conditions of the gate that are not met.
     """
     results, project = job_results(), find_project()
     study = results.get(Study, study_id)

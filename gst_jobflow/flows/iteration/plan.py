@@ -101,13 +101,7 @@ class FitSettings(StrictModel):
         return self
 
     def config(self, elements: tuple[str, ...]) -> FitConfig:
-        """Return the settings of the fit for these elements.
-
-        Raises
-        ------
-        InputError
-            A field is unknown or its value does not fit.
-        """
+        """Return the settings of the fit for these elements; InputError if a field or value does not fit."""
         base = FITS[self.preset](elements).editable()
         return checked(FitConfig, without_default_exponents(merged(base, self.options)), "fit.options")
 

@@ -11,6 +11,7 @@ from gst_jobflow.base.plugins import distribution, known, offered, resolve
 from gst_jobflow.documents import Cycle, Dataset, Study, Trajectory
 from gst_jobflow.report.catalogue import cycles, runs, scaling, studies, validation
 from gst_jobflow.report.catalogue.kinds import Drawn, FigureKind, FigureRequest
+from gst_jobflow.report.figures.analysis import liquid_curves, motif_means
 
 _NAMES_OF_SERIES = {"$map": {"input": {"$objectToArray": "$analysis.frames"}, "in": "$$this.v.name"}}
 # keys of series end in a hash, so the names within are looked at
@@ -25,11 +26,19 @@ _WITH_MELTS: dict[str, Any] = {
 _Draw = Callable[[FigureRequest], Drawn]
 
 
-def _of_scaling(name: str, paper: tuple[str, ...], shows: str, mode: str, what: str, *, overlays: bool) -> FigureKind:
-    where = {"kind": "scaling", "state": "finished", "plan.mode": mode}
-    made_by = f"gst submit scaling {mode} POTENTIAL…"
+_SCALING = (
+    ("weak-scaling", "weak", ("1c",), "Efficiency and communication at the same atoms a rank"),
+    ("strong-scaling", "strong", ("1d",), "Speed, efficiency and communication of one cell against ranks"),
+    ("steps-per-day", "size", ("1e",), "Steps a day against the number of atoms"),
+    ("memory", "memory", (), "Memory an atom against the number of atoms"),
+)
+
+
+def _of_scaling(name: str, mode: str, paper: tuple[str, ...], shows: str) -> FigureKind:
+    needs, made_by = f"finished scaling study ({mode})", f"gst submit scaling {mode} POTENTIAL…"
+    where, overlays = {"kind": "scaling", "state": "finished", "plan.mode": mode}, mode != "weak"
     return FigureKind(
-        name, paper, shows, Study, what, made_by, scaling.draw_scaling, where, joins=True, overlays=overlays
+        name, paper, shows, Study, needs, made_by, scaling.draw_scaling, where, joins=True, overlays=overlays
     )
 
 
@@ -55,38 +64,7 @@ def _of_search(name: str, shows: str, draw: _Draw) -> FigureKind:
 
 
 FIGURES = (
-    _of_scaling(
-        "weak-scaling",
-        ("1c",),
-        "Efficiency and communication at the same atoms a rank",
-        "weak",
-        "finished weak scaling study",
-        overlays=False,
-    ),
-    _of_scaling(
-        "strong-scaling",
-        ("1d",),
-        "Speed, efficiency and communication of one cell against ranks",
-        "strong",
-        "finished strong scaling study",
-        overlays=True,
-    ),
-    _of_scaling(
-        "steps-per-day",
-        ("1e",),
-        "Steps a day against the number of atoms",
-        "size",
-        "finished scaling study of size",
-        overlays=True,
-    ),
-    _of_scaling(
-        "memory",
-        (),
-        "Memory an atom against the number of atoms",
-        "memory",
-        "finished scaling study of memory",
-        overlays=True,
-    ),
+    *(_of_scaling(*row) for row in _SCALING),
     FigureKind(
         "ablation",
         ("table-1",),
@@ -155,10 +133,20 @@ FIGURES = (
         overlays=True,
     ),
     _of_cycle("gamma", (), "Extrapolation grades through a cycle", cycles.draw_gamma),
-    _of_run("rdf", "Partial radial distribution functions beside first principles", runs.draw_rdf),
-    _of_run("angles", "Distributions of bond angles beside first principles", runs.draw_angles),
     _of_run(
-        "motifs", "Homopolar bonds, tetrahedra, bond lengths and neighbours beside first principles", runs.draw_motifs
+        "rdf",
+        "Partial radial distribution functions beside first principles",
+        partial(runs.draw_liquid, what="g(r)", draw=partial(liquid_curves, kind="rdf")),
+    ),
+    _of_run(
+        "angles",
+        "Distributions of bond angles beside first principles",
+        partial(runs.draw_liquid, what="bond angles", draw=partial(liquid_curves, kind="angles")),
+    ),
+    _of_run(
+        "motifs",
+        "Homopolar bonds, tetrahedra, bond lengths and neighbours beside first principles",
+        partial(runs.draw_liquid, what="motifs", draw=motif_means, remark="Bars: standard errors. "),
     ),
     _of_validation(
         "validation",

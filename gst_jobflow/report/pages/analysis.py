@@ -13,7 +13,7 @@ from gst_jobflow.report import words
 from gst_jobflow.report.figures import analysis as figures
 from gst_jobflow.report.frames import origins
 from gst_jobflow.report.liquid import liquid_structures
-from gst_jobflow.report.pages.elements import Figure, Table, figure_of
+from gst_jobflow.report.pages.elements import Figure, Table, page_figures
 from gst_jobflow.store import Results
 
 Steps = Sequence[tuple[str, Trajectory]]
@@ -43,11 +43,10 @@ def analysis_section(
     if not steps:
         return None
     remarks: list[str] = []
-    drawn: list[Figure] = []
     of_anion = next((each for _, run in steps for each in series_of(run) if each.name in _OF_ANION), None)
-    for panels, text in _TIME:
-        caption = figures.with_anion(text, of_anion)
-        drawn += figure_of(figures.through_time(steps, panels), caption, caption, wide=True)
+    captions = {panels: figures.with_anion(text, of_anion) for panels, text in _TIME}
+    through_time = ((figures.through_time(steps, panels), text, text) for panels, text in captions.items())
+    drawn = page_figures(*through_time, wide=True)
     for make in (_maps, _growth, _liquid):
         try:
             drawn += make(results, steps, groups)
@@ -57,52 +56,46 @@ def analysis_section(
 
 
 def _maps(results: Results, steps: Steps, groups: dict[str, list[int]] | None) -> list[Figure]:
-    drawn = figure_of(
-        figures.fields_over_xz(steps, results.artifacts),
+    maps = (
         "Maps over the whole depth at the end of each operation; grey: no mobile atoms; dashed: what the last pulse "
-        "heated.",
-        "Maps in x and z",
+        "heated."
+    )
+    by_radius = "By the distance from the middle of the bottom electrode, at the end of each operation."
+    along_z = [field for field in figures.FIELDS if groups and field.analysis != "tellurium"]
+    captions = [f"{field.label} of mobile atoms along z." for field in along_z]
+    return page_figures(
+        (figures.fields_over_xz(steps, results.artifacts), maps, "Maps in x and z"),
+        (figures.fields_by_radius(steps, results.artifacts), by_radius, "Profiles by radius"),
+        *(
+            (figures.field_along_z(steps, results.artifacts, field), caption, caption)
+            for field, caption in zip(along_z, captions, strict=True)
+        ),
         wide=True,
     )
-    drawn += figure_of(
-        figures.fields_by_radius(steps, results.artifacts),
-        "By the distance from the middle of the bottom electrode, at the end of each operation.",
-        "Profiles by radius",
-        wide=True,
-    )
-    for field in figures.FIELDS if groups else ():
-        if field.analysis != "tellurium":
-            caption = f"{field.label} of mobile atoms along z."
-            drawn += figure_of(figures.field_along_z(steps, results.artifacts, field), caption, caption, wide=True)
-    return drawn
 
 
 def _growth(results: Results, steps: Steps, groups: dict[str, list[int]] | None) -> list[Figure]:
-    return figure_of(
-        figures.origin_maps(origins(results, steps, groups)),
+    caption = (
         "What most atoms of a square are, since the first state; black: border of what was disordered in that state; "
-        "dashed: the dome that the last pulse heated.",
-        "Maps of growth and nucleation",
-        wide=True,
+        "dashed: the dome that the last pulse heated."
     )
+    drawn = figures.origin_maps(origins(results, steps, groups))
+    return page_figures((drawn, caption, "Maps of growth and nucleation"), wide=True)
 
 
 def _liquid(results: Results, steps: Steps, groups: dict[str, list[int]] | None) -> list[Figure]:
     there, said = liquid_structures(results, steps)
     if not there:
         return []
-    drawn = figure_of(
-        figures.liquid_curves(there, "rdf"),
-        f"Partial g(r), means over frames; dashed: first principles. {said}",
-        "g(r)",
-        wide=True,
-    )
-    drawn += figure_of(figures.liquid_curves(there, "angles"), "Bond angles by central element.", "Angles", wide=True)
-    return drawn + figure_of(
-        figures.straight_pairs(there),
+    rdf = f"Partial g(r), means over frames; dashed: first principles. {said}"
+    altbc = (
         "Lengths of two distances that enclose at least 155° (ALTBC): two spots beside the diagonal are a Peierls-like "
-        "distortion.",
-        "ALTBC",
+        "distortion."
+    )
+    return page_figures(
+        (figures.liquid_curves(there, "rdf"), rdf, "g(r)"),
+        (figures.liquid_curves(there, "angles"), "Bond angles by central element.", "Angles"),
+        (figures.straight_pairs(there), altbc, "ALTBC"),
         wide=True,
     )
 

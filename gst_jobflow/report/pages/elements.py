@@ -55,9 +55,9 @@ class PagePart:
     wanted: str = ""
 
 
-def figure_of(drawn: Drawing | None, caption: str, alt: str, wide: bool = False) -> list[Figure]:
-    """Return one figure, or none without a drawing."""
-    return [] if drawn is None else [Figure(data_uri(to_png(drawn)), caption, alt, wide)]
+def page_figures(*each: tuple[Drawing | None, str, str], wide: bool = False) -> list[Figure]:
+    """Return figures of drawings with their captions and alternative texts; without a drawing there is no figure."""
+    return [Figure(data_uri(to_png(drawn)), caption, alt, wide) for drawn, caption, alt in each if drawn is not None]
 
 
 def data_uri(png: bytes) -> str:

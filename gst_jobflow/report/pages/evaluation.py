@@ -14,7 +14,7 @@ from gst_jobflow.report import palette, words
 from gst_jobflow.report.figures import evaluation as evaluation_figures
 from gst_jobflow.report.figures import study as study_figures
 from gst_jobflow.report.figures.evaluation import EvaluationArrays
-from gst_jobflow.report.pages.elements import Figure, PagePart, Table, figure_of
+from gst_jobflow.report.pages.elements import Figure, PagePart, Table, page_figures
 from gst_jobflow.store import Results
 
 _ERRORS = ("rmse", "mae", "max")
@@ -39,7 +39,7 @@ def evaluation_parts(study: Study, results: Results | None = None) -> Iterator[P
         yield overall
         return
     drawn = evaluation_figures.accuracy_and_speed(rows)
-    overall.figures = figure_of(drawn, "Better is to the lower left.", "Force error against speed")
+    overall.figures = page_figures((drawn, "Better is to the lower left.", "Force error against speed"))
     yield overall
     for row in rows:
         yield from _potential(results, study, row)
@@ -100,21 +100,19 @@ def _arrays(results: Results, study: Study, potential_id: str, name: str) -> Eva
 
 
 def _figures(arrays: EvaluationArrays) -> list[Figure]:
-    found = figure_of(
-        study_figures.energy_parity({"evaluated": arrays}),
-        "Energy per atom less that of the free atoms.",
-        "Parity plot of energies",
-    )
-    forces = study_figures.force_parity({"evaluated": arrays})
-    found += figure_of(forces, "Force components.", "Parity plot of forces")
-    found += figure_of(
-        evaluation_figures.energy_residuals(arrays), "Prediction less reference.", "Residuals of energies"
-    )
-    found += figure_of(evaluation_figures.force_residuals(arrays), "Prediction less reference.", "Residuals of forces")
-    found += figure_of(
-        evaluation_figures.errors_by_distance(arrays),
-        "One point a structure.",
-        "Errors against minimum distance",
-        wide=True,
-    )
-    return found
+    parity = {"evaluated": arrays}
+    residuals = "Prediction less reference."
+    by_distance = evaluation_figures.errors_by_distance(arrays)
+    return [
+        *page_figures(
+            (
+                study_figures.energy_parity(parity),
+                "Energy per atom less that of the free atoms.",
+                "Parity plot of energies",
+            ),
+            (study_figures.force_parity(parity), "Force components.", "Parity plot of forces"),
+            (evaluation_figures.energy_residuals(arrays), residuals, "Residuals of energies"),
+            (evaluation_figures.force_residuals(arrays), residuals, "Residuals of forces"),
+        ),
+        *page_figures((by_distance, "One point a structure.", "Errors against minimum distance"), wide=True),
+    ]

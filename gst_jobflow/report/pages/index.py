@@ -12,7 +12,7 @@ from gst_jobflow.report.catalogue.everything import Everything
 from gst_jobflow.report.catalogue.registry import FIGURES
 from gst_jobflow.report.pages.elements import Table
 from gst_jobflow.report.pages.links import INDEX, link_pages, title_of
-from gst_jobflow.report.pages.study import page_of, page_template, write_page
+from gst_jobflow.report.pages.study import earlier_page, page_of, page_template, write_page
 from gst_jobflow.report.paper import paper_numbers
 from gst_jobflow.store import Results
 
@@ -49,11 +49,16 @@ def _pages(results: Results, root: Path) -> tuple[list[tuple[str, str, str]], li
     """Return the pages in the folder of reports (file, title, kind), and the rows of documents whose page is gone."""
     folder = root / "reports"
     there = {file.name: file for file in sorted(folder.glob("*.html")) if file.name != INDEX}
+
+    def is_there(document: Study | Cycle) -> bool:
+        page = page_of(root, document)
+        return page.name in there or earlier_page(page, document.id) is not None
+
     gone = []
     for study in islice(results.find(Study, {}, [("created_at", -1)]), _LISTED):
-        if study.report is not None and page_of(root, study).name not in there:
+        if study.report is not None and not is_there(study):
             gone.append([study.name, f"{study.kind} study", f"gst report study {study.id}"])
     for cycle in islice(results.find(Cycle, {}, [("created_at", -1)]), _LISTED):
-        if page_of(root, cycle).name not in there:
+        if not is_there(cycle):
             gone.append([cycle.name, "cycle", f"gst report cycle {cycle.id}"])
     return [(name, *title_of(file)) for name, file in there.items()], gone

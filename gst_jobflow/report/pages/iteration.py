@@ -8,7 +8,7 @@ from typing import Any
 from gst_jobflow.documents import Study
 from gst_jobflow.report import words
 from gst_jobflow.report.figures.iteration import PANELS
-from gst_jobflow.report.pages.elements import PagePart, Table, figure_of
+from gst_jobflow.report.pages.elements import PagePart, Table, page_figures
 from gst_jobflow.store import Results
 
 
@@ -16,7 +16,7 @@ def iteration_parts(study: Study, results: Results | None = None) -> Iterator[Pa
     """Yield the tables of a training protocol; with `results`, also figures."""
     done = finished_iterations(study)
     panels = PANELS if done and results is not None else ()
-    drawn = [part for draw, caption in panels for part in figure_of(draw(done), caption, caption)]
+    drawn = page_figures(*((draw(done), caption, caption) for draw, caption in panels))
     yield PagePart("Iterations", _summary(study, done), _table(study.table), drawn)
     text = f"Labels of {study.plan['fingerprint']}. A composition is the nearest of the plan's."
     yield PagePart("Candidates and choice", text, _sources(study.table), soft=True)

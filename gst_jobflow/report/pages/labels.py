@@ -22,7 +22,7 @@ from gst_jobflow.report.label_data import (
     MethodDifference,
     quantile_eV_A,
 )
-from gst_jobflow.report.pages.elements import Table, figure_of
+from gst_jobflow.report.pages.elements import Table, page_figures
 from gst_jobflow.report.pages.study import page_template, write_page
 from gst_jobflow.report.style import ordered_types
 
@@ -48,8 +48,8 @@ def build_label_page(data: LabelData, target: Path) -> Path:
         tiles=_tiles(data),
         states=_states(data, names),
         reasons=_reasons(data, names),
-        failures=figure_of(
-            figures.failures(data.methods, names), "Failed and quarantined labels by class.", "Bar chart"
+        failures=page_figures(
+            (figures.failures(data.methods, names), "Failed and quarantined labels by class.", "Bar chart")
         ),
         methods=[_method(each, names[each.fingerprint]) for each in drawn],
         errors=Table(*error_rows(data), frozenset(range(2, 2 + len(_ERROR_COLUMNS)))),
@@ -236,21 +236,15 @@ def _method(data: MethodData, name: str) -> dict[str, Any]:
     """Return the content of the section on one method."""
     if not len(data.columns):
         return {"name": name, "table": None}
-    drawn = figure_of(
-        figures.energy_against_volume(data),
-        "One point a converged label; atomic reference energies, from least squares over all labels, are subtracted.",
-        "Scatter of energy against volume",
+    volume = (
+        "One point a converged label; atomic reference energies, from least squares over all labels, are subtracted."
     )
-    drawn += figure_of(
-        figures.force_distribution(data), "Atoms by the magnitude of their force.", "Distribution of forces"
-    )
-    drawn += figure_of(
-        figures.energy_against_force(data), "Largest force of each label.", "Scatter of force against energy"
-    )
-    drawn += figure_of(
-        figures.closest_contacts(data),
-        "Closest contact of each labelled structure, periodic images included.",
-        "Histogram of minimum distances",
+    contacts = "Closest contact of each labelled structure, periodic images included."
+    drawn = page_figures(
+        (figures.energy_against_volume(data), volume, "Scatter of energy against volume"),
+        (figures.force_distribution(data), "Atoms by the magnitude of their force.", "Distribution of forces"),
+        (figures.energy_against_force(data), "Largest force of each label.", "Scatter of force against energy"),
+        (figures.closest_contacts(data), contacts, "Histogram of minimum distances"),
     )
     return {
         "name": name,
@@ -324,10 +318,11 @@ def _near(data: MethodData) -> Table | None:
 
 
 def _comparison(found: Comparison, names: dict[str, str]) -> dict[str, Any]:
-    drawn = figure_of(
-        figures.method_energy_parity(found, names), "Atomic reference energies subtracted.", "Parity plot of energies"
+    energies = figures.method_energy_parity(found, names)
+    drawn = page_figures(
+        (energies, "Atomic reference energies subtracted.", "Parity plot of energies"),
+        (figures.method_force_parity(found, names), "Force components.", "Parity plot of forces"),
     )
-    drawn += figure_of(figures.method_force_parity(found, names), "Force components.", "Parity plot of forces")
     rows = [[name, *_error_cells(found.by_config_type[name])] for name in ordered_types(list(found.by_config_type))]
     rows.append(["all", *_error_cells(found.errors)])
     table = Table(["config type", *_ERROR_COLUMNS], rows, frozenset(range(1, 6)), dots=palette.CONFIG_TYPES)
@@ -348,7 +343,6 @@ def _cost(data: LabelData, names: dict[str, str]) -> dict[str, Any]:
             ]
         )
     heads = ["method", "total", "median label", "longest", "exponent of the number of atoms"]
-    drawn = figure_of(
-        figures.cost(data.methods, names), "Wall time of converged labels, and a power law fitted to it.", "Cost"
-    )
+    caption = "Wall time of converged labels, and a power law fitted to it."
+    drawn = page_figures((figures.cost(data.methods, names), caption, "Cost"))
     return {"table": Table(heads, rows, frozenset(range(1, 5))), "figures": drawn}

@@ -8,7 +8,7 @@ from typing import Any
 from gst_jobflow.documents import Study, Trajectory
 from gst_jobflow.report import words
 from gst_jobflow.report.figures import robustness as figures
-from gst_jobflow.report.pages.elements import PagePart, Table, figure_of
+from gst_jobflow.report.pages.elements import PagePart, Table, page_figures
 from gst_jobflow.store import Results
 
 # compositions that half a page has room for
@@ -23,15 +23,11 @@ def robustness_parts(study: Study, results: Results | None = None) -> Iterator[P
         return
     names = {row["potential_id"]: row["potential"] for row in study.table}
     runs = robustness_runs(results, study)
-    part.figures = figure_of(
-        figures.success_fractions(study.table),
-        "Share of runs that succeed, with 95 % Wilson intervals.",
-        "Success fraction by composition",
-        wide=len(study.plan["compositions"]) > _MOST_IN_HALF,
-    )
-    part.figures += figure_of(
-        figures.survival(runs, names, study.plan["duration_ps"]), "Runs without a fault so far.", "Survival"
-    )
+    shares = figures.success_fractions(study.table)
+    caption, alt = "Share of runs that succeed, with 95 % Wilson intervals.", "Success fraction by composition"
+    part.figures = page_figures((shares, caption, alt), wide=len(study.plan["compositions"]) > _MOST_IN_HALF)
+    survival = figures.survival(runs, names, study.plan["duration_ps"])
+    part.figures += page_figures((survival, "Runs without a fault so far.", "Survival"))
     yield part
     if failures := _failures(runs, names, study.plan["timestep_fs"]):
         yield PagePart("Failed runs", table=failures, style="ids")

@@ -9,7 +9,7 @@ from gst_jobflow.documents import Study
 from gst_jobflow.report import words
 from gst_jobflow.report.catalogue.scaling import curves_of
 from gst_jobflow.report.figures.scaling import scaling_chart
-from gst_jobflow.report.pages.elements import PagePart, Table, figure_of
+from gst_jobflow.report.pages.elements import PagePart, Table, page_figures
 from gst_jobflow.store import Results
 
 
@@ -22,7 +22,7 @@ def scaling_parts(study: Study, results: Results | None = None) -> Iterator[Page
     if results is not None:
         mode, rows = study.plan["mode"], [row for row in study.table if row["state"] != "not_run"]
         caption = "Bars: fastest and slowest repeat; crosses: out of memory."
-        part.figures = figure_of(scaling_chart(curves_of(rows, mode), mode), caption, "Scaling", wide=True)
+        part.figures = page_figures((scaling_chart(curves_of(rows, mode), mode), caption, "Scaling"), wide=True)
     yield part
 
 

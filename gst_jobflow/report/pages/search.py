@@ -12,7 +12,7 @@ from gst_jobflow.hyperopt.plan import SearchPlan, plan_of
 from gst_jobflow.hyperopt.rows import ENDED, best_row
 from gst_jobflow.report import words
 from gst_jobflow.report.figures.search import convergence, cost_name, dependence, pareto_front
-from gst_jobflow.report.pages.elements import PagePart, Table, figure_of
+from gst_jobflow.report.pages.elements import PagePart, Table, page_figures
 from gst_jobflow.store import Results
 
 
@@ -29,24 +29,15 @@ def search_parts(study: Study, results: Results | None = None) -> Iterator[PageP
 
 def _with_effects(study: Study, plan: SearchPlan, part: PagePart) -> Iterator[PagePart]:
     found = [] if plan.objective.speed != "none" else effects(plan, study.table)
-    drawn = figure_of(
-        convergence(study, plan),
-        "Loss of each fit and the best so far: evenly spread points first, then proposals.",
-        "Loss against number of the fit",
-    )
+    so_far = "Loss of each fit and the best so far: evenly spread points first, then proposals."
+    drawn = [(convergence(study, plan), so_far, "Loss against number of the fit")]
     if plan.objective.speed != "none":
-        drawn += figure_of(
-            pareto_front(study, plan),
-            "Loss against cost; the line joins fits that no other fit beats in both.",
-            "Pareto front",
-        )
+        caption = "Loss against cost; the line joins fits that no other fit beats in both."
+        drawn.append((pareto_front(study, plan), caption, "Pareto front"))
     for effect in found:
-        drawn += figure_of(
-            dependence(study, plan, effect),
-            f"{effect.name}: expected loss, averaged over the other fields, and the finished fits.",
-            f"Partial dependence on {effect.name}",
-        )
-    part.figures = drawn
+        caption = f"{effect.name}: expected loss, averaged over the other fields, and the finished fits."
+        drawn.append((dependence(study, plan, effect), caption, f"Partial dependence on {effect.name}"))
+    part.figures = page_figures(*drawn)
     yield part
     yield PagePart("What was searched", table=_space(plan, found))
     yield PagePart(text=_surrogate(found), soft=True)

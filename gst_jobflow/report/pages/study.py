@@ -32,7 +32,7 @@ from gst_jobflow.report.figures import cycle as cycle_figures
 from gst_jobflow.report.figures import study as study_figures
 from gst_jobflow.report.figures.snapshots import cycle_snapshots
 from gst_jobflow.report.pages.analysis import analysis_section
-from gst_jobflow.report.pages.elements import Figure, Table, data_uri, figure_of
+from gst_jobflow.report.pages.elements import Figure, Table, data_uri, page_figures
 from gst_jobflow.report.pages.links import linked
 from gst_jobflow.report.pages.sections import SECTIONS, study_parts
 from gst_jobflow.report.style import ordered_types
@@ -41,6 +41,7 @@ from gst_jobflow.store import Results
 MOST_BYTES = 15_000_000
 """Of a page: larger ones open slowly, and mail refuses them."""
 _LEFT_OUT = '<p class="missing">Left out, since the page would be larger than 15 MB; gst figure draws it alone.</p>'
+_GENERATOR = '<meta name="generator" content="gst_jobflow">'
 _RUNS_DRAWN = 6
 _SHOWN = {
     "study": "data fit cycle provenance attempts",
@@ -67,17 +68,32 @@ COLLECTORS: dict[str, Callable[[Results, str], StudyData]] = {
 def build_page(results: Results, kind: str, id: str, target: Path) -> Path:
     """Write the page of a study, cycle or potential; a remark stands for whatever is missing.
 
+    It replaces the page that an earlier version left beside it under the name without the id.
+
     Raises
     ------
     DataError
         The document does not exist.
     """
-    return write_page(render_page(results, COLLECTORS[kind](results, id)), target)
+    write_page(render_page(results, COLLECTORS[kind](results, id)), target)
+    if earlier := earlier_page(target, id):
+        earlier.unlink()
+    return target
 
 
 def page_of(root: Path, document: Study | Cycle | Potential | Trajectory) -> Path:
     """Return the path of the page of a document: in `reports`, with its name and the start of its id."""
     return root / "reports" / f"{words.file_name(document.name, document.id)}-{document.id[:8]}.html"
+
+
+def earlier_page(page: Path, id: str) -> Path | None:
+    """Return the page of this document that an earlier version wrote under its name alone; None: there is none."""
+    earlier = page.with_name(f"{page.name.removesuffix(f'-{id[:8]}.html')}.html")
+    if not earlier.is_file():
+        return None
+    html = earlier.read_text("utf-8", errors="replace")
+    is_its = re.search(rf"<footer>\w+ {re.escape(id)} ·", html) and _GENERATOR not in html
+    return earlier if is_its else None
 
 
 def check_place(target: Path) -> None:
@@ -209,15 +225,12 @@ def _structures(data: StudyData) -> dict[str, Any] | None:
     columns = ["config type", "structures", "atoms each", "atoms in all", "closest contact (Å)", "density (g/cm³)"]
     # device cells are results, not training data: figures leave them out
     rows = data.training
-    drawn = figure_of(
-        study_figures.compositions(rows), "Structures by composition.", "Bar chart of structures by composition"
+    contacts = "Closest contact in each structure, periodic images included."
+    drawn = page_figures(
+        (study_figures.compositions(rows), "Structures by composition.", "Bar chart of structures by composition"),
+        (study_figures.minimum_distances(rows), contacts, "Histogram of minimum distances"),
+        (study_figures.densities(rows), "Mass density of each structure.", "Histogram of densities"),
     )
-    drawn += figure_of(
-        study_figures.minimum_distances(rows),
-        "Closest contact in each structure, periodic images included.",
-        "Histogram of minimum distances",
-    )
-    drawn += figure_of(study_figures.densities(rows), "Mass density of each structure.", "Histogram of densities")
     return {"table": Table(columns, body, frozenset(range(1, 6)), dots=palette.CONFIG_TYPES), "figures": drawn}
 
 
@@ -236,16 +249,12 @@ def _labels(data: StudyData) -> dict[str, Any] | None:
     body = [[name, *(f"{counts[name, state]:,}" for state in states)] for name in ordered_types(rows.config_type)]
     methods = [[words.method_name(method), fingerprint] for fingerprint, method in sorted(rows.methods.items())]
     reasons = [[f"{count:,}", failure, reason] for (failure, reason), count in rows.reasons.most_common(_REASONS_SHOWN)]
-    drawn = figure_of(
-        study_figures.label_energies(rows, data.dataset.reference_energies_eV if data.dataset else {}),
-        "Training data: one point a converged label.",
-        "Scatter of labels",
-    )
+    energies = study_figures.label_energies(rows, data.dataset.reference_energies_eV if data.dataset else {})
     return {
         "table": Table(["config type", *states], body, frozenset({1, 2, 3, 4}), dots=palette.CONFIG_TYPES),
         "methods": Table(["method", "fingerprint"], methods),
         "reasons": Table(["labels", "class", "reason"], reasons, frozenset({0})) if reasons else None,
-        "figures": drawn,
+        "figures": page_figures((energies, "Training data: one point a converged label.", "Scatter of labels")),
         "wall": words.duration(float(np.nansum(rows.wall_s))),
     }
 
@@ -254,15 +263,11 @@ def _fit(data: StudyData) -> dict[str, Any] | None:
     potential = data.potential
     if potential is None:
         return None
-    drawn = figure_of(
-        study_figures.energy_parity(data.parity),
-        "Energy per atom less the atoms' reference energies; open symbols: train, filled: test.",
-        "Parity plot of energies",
-    )
-    drawn += figure_of(
-        study_figures.force_parity(data.parity),
-        "Force components; open symbols: train, filled: test.",
-        "Parity plot of forces",
+    symbols = "open symbols: train, filled: test."
+    energies = f"Energy per atom less the atoms' reference energies; {symbols}"
+    drawn = page_figures(
+        (study_figures.energy_parity(data.parity), energies, "Parity plot of energies"),
+        (study_figures.force_parity(data.parity), f"Force components; {symbols}", "Parity plot of forces"),
     )
     return {
         "facts": _facts(data),
@@ -368,21 +373,13 @@ def _cycle(results: Results, data: CycleData) -> dict[str, Any]:
     return {
         "cycle": data.cycle,
         "operations": operations_table(data),
-        "overview": figure_of(
-            cycle_figures.cycle_overview(data),
-            "The whole cycle, a column an operation, each with its own scale of time. Pulses show requested and "
-            "logged energy.",
-            "Potential energy, temperature and crystal-like fraction against time",
+        "overview": page_figures((cycle_figures.cycle_overview(data), *_OVERVIEW), wide=True),
+        "maps": page_figures(
+            (cycle_figures.temperature_map(data), "Temperature along z over the cycle.", "Heat map of temperature"),
+            (cycle_figures.crystalline_map(data), "Crystal-like fraction along z over the cycle.", "Heat map of order"),
             wide=True,
         ),
-        "maps": _maps(data),
-        "domes": figure_of(
-            cycle_figures.order_maps(snapshots.maps, data),
-            "Crystal-like fraction of the mobile atoms over the whole depth; grey: fixed barrier; dashed: heated "
-            "by the last pulse.",
-            "Maps of order in x and z",
-            wide=True,
-        ),
+        "domes": page_figures((cycle_figures.order_maps(snapshots.maps, data), *_DOMES), wide=True),
         "lines": _pulse_figures(data),
         "snapshots": snapshots,
         "pictures": [(picture.title, data_uri(picture.png)) for picture in snapshots.pictures],
@@ -396,43 +393,30 @@ def _cycle(results: Results, data: CycleData) -> dict[str, Any]:
     }
 
 
-def _maps(data: CycleData) -> list[Figure]:
-    return [
-        *figure_of(
-            cycle_figures.temperature_map(data),
-            "Temperature along z over the cycle.",
-            "Heat map of temperature",
-            wide=True,
-        ),
-        *figure_of(
-            cycle_figures.crystalline_map(data),
-            "Crystal-like fraction along z over the cycle.",
-            "Heat map of order",
-            wide=True,
-        ),
-    ]
+_OVERVIEW = (
+    "The whole cycle, a column an operation, each with its own scale of time. Pulses show requested and logged energy.",
+    "Potential energy, temperature and crystal-like fraction against time",
+)
+_DOMES = (
+    "Crystal-like fraction of the mobile atoms over the whole depth; grey: fixed barrier; dashed: heated by the last "
+    "pulse.",
+    "Maps of order in x and z",
+)
+_ENERGIES = "Cumulative kinetic energy added (and removed while cooling), from the log of every kick."
+_DOME_SIZES = "Size of the largest disordered patch, seen along y, while a dome is heated and cools; dotted: heated."
 
 
 def _pulse_figures(data: CycleData) -> list[Figure]:
-    drawn: list[Figure] = []
-    for name, run in data.steps:
-        if run.kicks or run.protocol == "RESET":
-            drawn += figure_of(
-                cycle_figures.temperature_lines(name, run),
-                f"{name}: temperature along z during heating; dashed: at the end.",
-                f"Profiles of {name}",
-            )
-    drawn += figure_of(
-        cycle_figures.pulse_energies(data),
-        "Cumulative kinetic energy added (and removed while cooling), from the log of every kick.",
-        "Cumulative logged energy of the pulses",
+    lines = "temperature along z during heating; dashed: at the end."
+    return page_figures(
+        *(
+            (cycle_figures.temperature_lines(name, run), f"{name}: {lines}", f"Profiles of {name}")
+            for name, run in data.steps
+            if run.kicks or run.protocol == "RESET"
+        ),
+        (cycle_figures.pulse_energies(data), _ENERGIES, "Cumulative logged energy of the pulses"),
+        (cycle_figures.dome_sizes(data), _DOME_SIZES, "Size of the disordered dome against time"),
     )
-    drawn += figure_of(
-        cycle_figures.dome_sizes(data),
-        "Size of the largest disordered patch, seen along y, while a dome is heated and cools; dotted: heated.",
-        "Size of the disordered dome against time",
-    )
-    return drawn
 
 
 def operations_table(data: CycleData) -> Table:
@@ -479,11 +463,12 @@ def _runs(results: Results, data: StudyData) -> dict[str, Any] | None:
         time = words.number(run.duration_ps)
         rows.append([run.name, run.protocol, run.formula, f"{run.n_atoms:,}", time, run.state, *numbers])
     columns = ["run", "protocol", "formula", "atoms", "time (ps)", "state", "T max (K)", "max γ"]
-    drawn: list[Figure] = []
-    for run in runs[:_RUNS_DRAWN]:
-        drawn += figure_of(
-            cycle_figures.run_overview(run), f"{run.name} ({run.protocol}).", f"Time series of {run.name}"
+    drawn = page_figures(
+        *(
+            (cycle_figures.run_overview(run), f"{run.name} ({run.protocol}).", f"Time series of {run.name}")
+            for run in runs[:_RUNS_DRAWN]
         )
+    )
     steps = [(run.name, run) for run in runs]
     groups = results.get(Cycle, runs[0].cycle_id).groups if data.kind == "trajectory" and runs[0].cycle_id else None
     table = Table(columns, rows, frozenset({3, 4, 6, 7}))

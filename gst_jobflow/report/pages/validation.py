@@ -11,7 +11,7 @@ from gst_jobflow.documents import Study
 from gst_jobflow.report import words
 from gst_jobflow.report.catalogue.validation import DIFFERENCES, rows_by_name, stored_curves
 from gst_jobflow.report.figures import validation as figures
-from gst_jobflow.report.pages.elements import PagePart, Table, figure_of
+from gst_jobflow.report.pages.elements import PagePart, Table, page_figures
 from gst_jobflow.store import Results
 
 _TITLES = {"rdf": "Partial g(r)", "angles": "Bond angles by central element"}
@@ -29,11 +29,11 @@ def validation_parts(study: Study, results: Results | None = None) -> Iterator[P
 
 
 def _draw(results: Results, study: Study, formula: str, rows: list[dict[str, Any]], part: PagePart) -> None:
-    part.figures = figure_of(figures.difference_chart(rows), DIFFERENCES, "Differences", wide=True)
+    part.figures = page_figures((figures.difference_chart(rows), DIFFERENCES, "Differences"), wide=True)
     try:
         for family, title in _TITLES.items():
             drawn = figures.compared_chart(stored_curves(results, study, [formula], family), family)
-            part.figures += figure_of(drawn, f"{title}; bands: standard errors.", title, wide=True)
+            part.figures += page_figures((drawn, f"{title}; bands: standard errors.", title), wide=True)
     except DataError as err:
         part.text += f" Curves cannot be drawn: {err.message}."
 

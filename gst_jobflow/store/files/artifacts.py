@@ -40,12 +40,8 @@ class StoredFile:
 class ArtifactStore:
     """Files in a folder that every node of the project sees; equal content is stored once.
 
-    The modification time of a file says when it was last put. Any number of processes may write at the same time.
-
-    Parameters
-    ----------
-    root
-        The folder; it is created with the first file.
+    The modification time of a file says when it was last put. Any number of processes may write at the same time. The
+    folder is created with the first file.
     """
 
     def __init__(self, root: Path) -> None:
@@ -81,13 +77,7 @@ class ArtifactStore:
             return False
 
     def path(self, ref: ArtifactRef) -> Path:
-        """Return the path of a file, for reading only; one in the trash is taken back.
-
-        Raises
-        ------
-        DataError
-            The file is missing.
-        """
+        """Return the path of a file, for reading only; one in the trash is taken back; DataError if it is missing."""
         path = self.path_of(ref.sha256)
         if not path.is_file():
             self.untrash(ref.sha256)

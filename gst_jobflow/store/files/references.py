@@ -87,12 +87,8 @@ def as_bytes(collection: Collection) -> Collection:
 def note_references(project: Project, database: Database, table: IdTable) -> None:
     """Note the hashes of all files that documents, job outputs, fireworks and manifests name.
 
-    Manifests are read first: a running ingest may move a reference from there to the database, never back.
-
-    Raises
-    ------
-    DataError
-        A folder or manifest cannot be read, so what it names is not known.
+    Manifests are read first: a running ingest may move a reference from there to the database, never back. One that
+    cannot be read is a DataError, since what it names is not known.
     """
     for file in _manifests(project, database):
         table.add("manifests", _hashes_in(file))

@@ -36,13 +36,7 @@ class Lock:
         self._next = time.monotonic() + _BEAT_S
 
     def beat(self) -> None:
-        """Show every few seconds that the owner is alive.
-
-        Raises
-        ------
-        DatabaseError
-            Another process took the lock over, since this one was silent for too long.
-        """
+        """Show every few seconds that the owner is alive; DatabaseError if another process took the lock over."""
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + _BEAT_S
@@ -53,13 +47,7 @@ class Lock:
 
 @contextmanager
 def locked(database: Database, wait_s: float, tell: Callable[[str], None] | None = None) -> Iterator[Lock]:
-    """Hold the lock of the database; wait for another owner for `wait_s` at most.
-
-    Raises
-    ------
-    DatabaseError
-        Another process still holds it.
-    """
+    """Hold the lock of the database; DatabaseError if another process still holds it after `wait_s`."""
     meta = database[META_COLLECTION]
     process = psutil.Process()
     mine = {

@@ -44,7 +44,7 @@ def migrate(project: Project, tell: Tell | None = None, wait_s: float = _WAIT_S)
         A document cannot be upgraded; those before it are.
     """
     database = connect(project, any_version=True)
-    try:
+    with database.client:
         if not _to_do(database) and not _launchpad_is_bare(database):
             return []
         with locked(database, wait_s, tell) as lock:
@@ -54,8 +54,6 @@ def migrate(project: Project, tell: Tell | None = None, wait_s: float = _WAIT_S)
                 launchpad(project).reset("", require_password=False)
                 changed.append("launchpad: initialised")
         return changed
-    finally:
-        database.client.close()
 
 
 def _to_do(database: Database) -> bool:

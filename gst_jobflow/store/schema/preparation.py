@@ -161,7 +161,7 @@ def _record(database: Database) -> dict[str, Any] | None:
 def _recorded(record: dict[str, Any] | None, collection: str) -> list[IndexSpec]:
     """Return the indexes that we made; a database without a record is of version 1, whose indexes are known."""
     if record is None:
-        return [_spec({"keys": _parse(text)}) for text in STEPS[1].INDEXES.get(collection, ())]
+        return [_spec({"keys": _parse(text)}) for text in STEPS[1].INDEXES.get(collection, "").split(", ") if text]
     return [IndexSpec.from_dict(entry) for entry in record["made"].get(collection, [])]
 
 

@@ -52,12 +52,8 @@ def finish_upgrade(database: Database) -> None:
 def upgrade_documents(database: Database, on_batch: Callable[[], None], tell: Tell | None = None) -> list[str]:
     """Upgrade every document that is not of this version; return a line for each collection with upgraded documents.
 
-    The database must have the validators of this version, so that nobody writes older documents meanwhile.
-
-    Raises
-    ------
-    DataError
-        A document cannot be upgraded, or is invalid then; those before it are upgraded.
+    The database must have the validators of this version, so that nobody writes older documents meanwhile. A document
+    that cannot be upgraded, or is invalid then, is a DataError; those before it are upgraded.
     """
     done = []
     for name in DOCUMENTS:

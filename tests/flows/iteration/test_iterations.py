@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
-from gst_jobflow.base.errors import DataError, InputError
+from gst_jobflow.base.errors import DataError, InputError, MissingProgramError
+from gst_jobflow.cli.main import app
 from gst_jobflow.datasets.members import load_members
 from gst_jobflow.documents import Dataset, Potential, Structure, Study
 from gst_jobflow.flows.iteration.maker import STEPS, backend_for, iteration_plan, new_study, submit_iteration
@@ -190,6 +192,16 @@ def test_the_estimate_lists_labels_and_submits_nothing(project: Project, plan_fi
     plan_file.write_text(yaml.safe_dump(content))
     said = gst(project, "submit", "iterate", str(plan_file), "--estimate")
     assert "up to 14 labels" in said and "assumed" in said and "28" in said
+    assert connect(project)["fireworks"].count_documents({}) == connect(project)["studies"].count_documents({}) == 0
+
+
+@pytest.mark.parametrize("setting", ["LAMMPS__COMMAND", "PACEMAKER__BIN_DIR"])
+def test_a_missing_program_is_found_before_the_first_iteration(
+    project: Project, plan_file: Path, monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
+    monkeypatch.setenv(f"GST_{setting}", "/no/such/place")
+    refused = CliRunner().invoke(app, ["-p", str(project.root), "submit", "iterate", str(plan_file)]).exception
+    assert isinstance(refused, MissingProgramError) and setting.lower().replace("__", ".") in refused.fix
     assert connect(project)["fireworks"].count_documents({}) == connect(project)["studies"].count_documents({}) == 0
 
 

@@ -23,10 +23,7 @@ OLDEST = min(STEPS)
 def upgrade_document(collection: str, document: dict[str, Any]) -> dict[str, Any]:
     """Return a document, from the database or from JSON, as this version has it; the argument stays as it is.
 
-    Raises
-    ------
-    DataError
-        It is of a newer or unknown version, or does not fit its version.
+    One that is of a newer or unknown version, or does not fit its version, is a DataError.
     """
     version = document.get("schema_version")
     name = f"document '{document.get('_id', '?')}' of {collection}"

@@ -16,56 +16,18 @@ def upgrade(collection: str, document: dict[str, Any]) -> dict[str, Any]:
     return {**document, "group": parents[0] if parents else document["_id"]}
 
 
-INDEXES: dict[str, tuple[str, ...]] = {
-    "attempts": ("job_uuid started_at", "fw_id started_at", "state host", "-created_at"),
-    "cycles": (
-        "device state",
-        "potential_id",
-        "structure_id",
-        "barrier_structure_id",
-        "formula",
-        "-created_at",
-    ),
-    "datasets": ("name", "fingerprint", "parent_id", "-created_at"),
-    "labels": (
-        "fingerprint state config_type",
-        "state failure_class",
-        "job_uuid",
-        "energy_per_atom_eV",
-        "max_force_eV_A",
-        "-created_at",
-    ),
-    "potentials": (
-        "name",
-        "dataset_id",
-        "parent_id",
-        "job_uuid",
-        "rmse.test.force_meV_per_A",
-        "rmse.test.energy_meV_per_atom",
-        "-created_at",
-    ),
-    "structures": (
-        "formula config_type",
-        "config_type iteration",
-        "iteration",
-        "n_atoms",
-        "min_distance_A",
-        "density_g_cm3",
-        "parents",
-        "tags",
-        "-created_at",
-    ),
-    "studies": ("kind state", "name", "members.id", "-created_at"),
-    "trajectories": (
-        "potential_id",
-        "cycle_id operation_index",
-        "start_structure_id",
-        "final_structure_id",
-        "job_uuid",
-        "protocol",
-        "formula",
-        "state",
-        "-created_at",
-    ),
+INDEXES = {
+    "attempts": "job_uuid started_at, fw_id started_at, state host, -created_at",
+    "cycles": "device state, potential_id, structure_id, barrier_structure_id, formula, -created_at",
+    "datasets": "name, fingerprint, parent_id, -created_at",
+    "labels": "fingerprint state config_type, state failure_class, job_uuid, energy_per_atom_eV, max_force_eV_A, "
+    "-created_at",
+    "potentials": "name, dataset_id, parent_id, job_uuid, rmse.test.force_meV_per_A, rmse.test.energy_meV_per_atom, "
+    "-created_at",
+    "structures": "formula config_type, config_type iteration, iteration, n_atoms, min_distance_A, density_g_cm3, "
+    "parents, tags, -created_at",
+    "studies": "kind state, name, members.id, -created_at",
+    "trajectories": "potential_id, cycle_id operation_index, start_structure_id, final_structure_id, job_uuid, "
+    "protocol, formula, state, -created_at",
 }
-"""Indexes that version 1 made without keeping a record of them; `-` is descending."""
+"""Indexes, by their fields, that version 1 made without keeping a record of them; `-` is descending."""
