@@ -17,6 +17,21 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def size(n_bytes: float) -> str:
+    """Format a file size.
+
+    Examples
+    --------
+    >>> size(999), size(1_500_000), size(2e12)
+    ('999 B', '1.5 MB', '2 TB')
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 999.5:
+            return f"{n_bytes:.3g} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.3g} TB"
+
+
 def number(value: Any, digits: int = 4) -> str:
     """Format a number, a list or a word for a table; a dash for None, NaN and an empty list."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):

@@ -32,9 +32,6 @@ from gst_jobflow.selection.frames import FoundStructure, stored_structures
 from gst_jobflow.store import Results
 from gst_jobflow.store.lookup import located_runs
 
-Source = Annotated[
-    str | None, typer.Argument(help="A trajectory or a cycle by id or name, or CYCLE:N for its N-th operation.")
-]
 Where = Annotated[
     list[str] | None,
     typer.Option("--where", "-w", help="Instead: stored structures, as in gst query: 'config_type=melt_quench'."),
@@ -62,13 +59,7 @@ class AnalyseOptions:
     processes: int | None = option("Default: the cores of this machine or job.", min=1)
 
     def plan(self) -> AnalysisPlan:
-        """Return what is computed.
-
-        Raises
-        ------
-        InputError
-            An analysis is unknown or an option does not fit.
-        """
+        """Return what is computed; raises InputError if an analysis is unknown or an option does not fit."""
         soap = parse_assignments(self.soap or [], "--soap") | ({"species": True} if self.species else {})
         given: dict[str, Any] = {
             "what": self.what, "every": self.every, "frames": self.frames, "soap": soap, "since": self.since,
@@ -109,13 +100,7 @@ def command(
 
 
 def runs_of(results: Results, source: str | None, where: list[str]) -> list[Trajectory]:
-    """Return the runs that a command names; none where it names structures by `--where`.
-
-    Raises
-    ------
-    InputError
-        It names both, or nothing that there is.
-    """
+    """Return the runs that a command names, none with `--where`; raises InputError if it names both, or none."""
     if (source is None) == (not where):
         raise InputError("which frames?", "a trajectory or a cycle, or structures by --where")
     if source is None:

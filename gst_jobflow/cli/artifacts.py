@@ -13,6 +13,7 @@ from pymongo.database import Database
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.settings import Project
+from gst_jobflow.base.words import size
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
 from gst_jobflow.cli.option_group import flag, option
 from gst_jobflow.store.check import check_named_files, check_stored_files
@@ -35,13 +36,7 @@ def _open() -> tuple[Project, Database, ArtifactStore]:
 
 
 def seconds(text: str) -> float:
-    """Return a time such as 7d, 12h or 30m in seconds.
-
-    Raises
-    ------
-    InputError
-        It is not a time.
-    """
+    """Return a time such as 7d, 12h or 30m in seconds; raises InputError if it is not a time."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw]?)", text.strip())
     if match is None:
         raise InputError(f"'{text}' is not a time", "give a number with s, m, h, d or w, for example 7d")
@@ -70,10 +65,10 @@ def list_files(
     if as_json:
         print_json(rows)
         return
-    table = [
-        (row["sha256"], _size(row["size_bytes"]), f"{row['put_at']:%Y-%m-%d %H:%M}", _kinds(row["named_by"]))
-        for row in rows
-    ]
+    table = []
+    for row in rows:
+        kinds = ", ".join(row["named_by"]) or _UNNAMED
+        table.append((row["sha256"], size(row["size_bytes"]), f"{row['put_at']:%Y-%m-%d %H:%M}", kinds))
     print_table(table, ("sha256", "size", "stored (UTC)", "named by"))
     if more:
         say(f"first {limit} files; --limit 0 shows all")
@@ -89,18 +84,6 @@ def _rows(project: Project, database: Database, artifacts: ArtifactStore) -> Ite
                 "put_at": datetime.fromtimestamp(file.time, UTC),
                 "named_by": references.kinds(file.digest),
             }
-
-
-def _kinds(kinds: list[str]) -> str:
-    return ", ".join(kinds) or _UNNAMED
-
-
-def _size(size_bytes: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if size_bytes < 1000:
-            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
-        size_bytes /= 1000
-    return f"{size_bytes:.1f} TB"
 
 
 @app.command()
@@ -123,7 +106,7 @@ def du(as_json: JsonOption = False) -> None:
         return
     ordered = sorted(sums.items(), key=lambda item: -item[1]["size_bytes"])
     rows = [*ordered, ("total", total), *([("trash", trash)] if trash["files"] else [])]
-    print_table([(name, n["files"], _size(n["size_bytes"])) for name, n in rows], ("named by", "files", "size"))
+    print_table([(name, n["files"], size(n["size_bytes"])) for name, n in rows], ("named by", "files", "size"))
 
 
 @app.command()
@@ -161,15 +144,15 @@ def gc(
         print_json(asdict(done))
         return
     rows = [
-        ("files", done.files, _size(done.size_bytes)),
+        ("files", done.files, size(done.size_bytes)),
         ("in use", done.needed, ""),
         (f"stored within {older_than}", done.young, ""),
         ("of another user, or stored just now", done.left, ""),
-        ("moved to the trash", done.trashed, _size(done.trashed_bytes)),
+        ("moved to the trash", done.trashed, size(done.trashed_bytes)),
         ("restored from the trash", done.taken_back, ""),
-        ("deleted", done.deleted, _size(done.deleted_bytes)),
+        ("deleted", done.deleted, size(done.deleted_bytes)),
         ("still in the trash", done.in_trash, ""),
-        ("leftovers removed", done.leftovers, _size(done.leftover_bytes)),
+        ("leftovers removed", done.leftovers, size(done.leftover_bytes)),
     ]
     print_table(rows, ("", "number", "size"))
     if dry_run:

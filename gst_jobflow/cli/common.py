@@ -55,13 +55,7 @@ def global_options() -> GlobalOptions:
 
 
 def parse_yaml(text: str) -> Any:
-    """Read YAML with 1e-6 and 1.5e6 as numbers, which are text in YAML 1.1.
-
-    Raises
-    ------
-    yaml.YAMLError
-        The text is not YAML.
-    """
+    """Read YAML with 1e-6 and 1.5e6 as numbers, which are text in YAML 1.1; raises yaml.YAMLError."""
     import yaml
 
     class Loader(yaml.SafeLoader):
@@ -74,13 +68,7 @@ def parse_yaml(text: str) -> Any:
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
-    """Return the mapping in a user's YAML file.
-
-    Raises
-    ------
-    InputError
-        The file cannot be read, is not YAML, or holds no mapping.
-    """
+    """Return the mapping in a user's YAML file; raises InputError if it cannot be read or holds none."""
     import yaml
 
     try:
@@ -262,10 +250,7 @@ class _ProgressLines:
 def progress_line(*, percent: bool = False) -> Iterator[Callable[[str, int, int], None]]:
     """Show progress: a bar on a terminal, else a line every few seconds; call it with text, number done and total.
 
-    Parameters
-    ----------
-    percent
-        Print the share done instead of the numbers; a total of 0 is unknown.
+    With `percent`, lines tell the share done instead of the numbers; a total of 0 is unknown.
     """
     said = time.monotonic()
     if not sys.stderr.isatty():

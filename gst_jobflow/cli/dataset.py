@@ -64,7 +64,6 @@ Name = Annotated[
     str | None, typer.Option("--name", help="Name of the new dataset; default: the old name and what was done.")
 ]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same draw.")]
-Weights = Annotated[str | None, typer.Option(help="Factors on the loss by config_type: aimd=1,hard_sphere=0.5.")]
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class SpecOptions:
     labels_where: list[str] | None = option("As --where; structures without such a label are counted as left out.")
     test_fraction: float | None = option("Share of the groups of each config_type to test; default 0.1.")
     seed: int | None = option("Seed of the split; default 0.", min=0)
-    weights: Weights = None
+    weights: str | None = option("Factors on the loss by config_type: aimd=1,hard_sphere=0.5.")
     reference_energies: str | None = option(
         "least-squares (default), free-atoms (labels of isolated atoms), or eV: Ge=-4.1,Sb=-3.9,Te=-3.2."
     )
@@ -181,7 +180,7 @@ def split(
 @app.command()
 def weights(
     dataset: DatasetId,
-    assignments: Annotated[list[str], typer.Argument(metavar="TYPE=WEIGHT…", help="e.g. aimd=2 hard_sphere=0.5")],
+    assignments: list[str] = argument("e.g. aimd=2 hard_sphere=0.5", default=..., metavar="TYPE=WEIGHT…"),
     name: Name = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -257,7 +256,7 @@ def show(
 @app.command("map")
 def structure_map(
     dataset: DatasetId,
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .json.gz or .json.")],
+    output: Path = option("File to write: .json.gz or .json.", "--output", "-o", default=...),
     potential: str | None = option("Also show the errors of this potential: id or name."),
     split: str | None = option("train or test; default: both."),
     most: int = option("Structures to draw from a larger dataset, evenly.", default=MOST_STRUCTURES, min=1),

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
 
 import typer
 from pymongo.errors import PyMongoError
@@ -17,10 +16,10 @@ from gst_jobflow.archive import backup as backups
 from gst_jobflow.archive.manifests import BackupManifest
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.settings import Project
-from gst_jobflow.base.words import counted
+from gst_jobflow.base.words import counted, size
 from gst_jobflow.cli import users
 from gst_jobflow.cli.common import JsonOption, disk_in_words, open_project, print_json, print_table, say
-from gst_jobflow.cli.option_group import flag
+from gst_jobflow.cli.option_group import argument, flag
 from gst_jobflow.launch.recover import recover
 from gst_jobflow.launch.services import LocalMongod, ServiceStatus
 from gst_jobflow.store import check as checks
@@ -37,23 +36,18 @@ app = typer.Typer(
 
 app.add_typer(users.app, name="users")
 
-NoMigrate = Annotated[bool, typer.Option("--no-migrate", help="Only start: leave collections and indexes alone.")]
-TakeOver = Annotated[
-    bool, typer.Option("--take-over", help="Start here although it was last started on another host (now gone).")
-]
-
 
 @app.command()
-def up(no_migrate: NoMigrate = False, take_over: TakeOver = False, as_json: JsonOption = False) -> None:
+def up(
+    no_migrate: bool = flag("Only start: leave collections and indexes alone.", "--no-migrate"),
+    take_over: bool = flag("Start here although it was last started on another host (now gone).", "--take-over"),
+    as_json: JsonOption = False,
+) -> None:
     """Start the database unless it runs, and prepare it; safe to repeat."""
     project = open_project()
     status = LocalMongod(project).up(take_over=take_over)
-    if not no_migrate:
-        from gst_jobflow.store.schema.migrate import migrate as migrate_database
-
-        changed = migrate_database(project, tell=say)
-        if changed:
-            status.notes.append(f"prepared collections, indexes and launchpad ({len(changed)} changes)")
+    if not no_migrate and (changed := migrate_database(project, tell=say)):
+        status.notes.append(f"prepared collections, indexes and launchpad ({len(changed)} changes)")
     _show(status, as_json)
 
 
@@ -152,7 +146,7 @@ def _stream_text(repaired: list[str], findings: Iterable[Finding]) -> int:
 
 @app.command()
 def backup(
-    file: Annotated[Path, typer.Argument(help="The tar to write; it must not exist yet.")],
+    file: Path = argument("The tar to write; it must not exist yet.", default=...),
     no_files: bool = flag("Leave out the files (potentials, member lists, …): documents only.", "--no-files"),
     while_running: bool = flag(
         "Allow running jobs; their state in the backup is then inconsistent.", "--while-running"
@@ -172,7 +166,7 @@ def backup(
 
 @app.command()
 def restore(
-    file: Annotated[Path, typer.Argument(help="A tar of `gst db backup`.")],
+    file: Path = argument("A tar of `gst db backup`.", default=...),
     force: bool = flag("Drop the documents that the database holds.", "--force"),
     yes: bool = flag("With --force: do not ask.", "--yes"),
     as_json: JsonOption = False,
@@ -197,7 +191,7 @@ def _show_backup(manifest: BackupManifest, done: str, as_json: bool) -> None:
         return
     typer.echo(done)
     files = manifest.files
-    held = f"{files.count} ({files.size_bytes / 1e6:.1f} MB)" if files.included else "none (--no-files)"
+    held = f"{files.count} ({size(files.size_bytes)})" if files.included else "none (--no-files)"
     rows = [
         ("made", f"{manifest.created_at:%Y-%m-%d %H:%M:%S} UTC"),
         ("documents", f"{manifest.documents} in {len(manifest.collections)} collections"),
@@ -218,7 +212,7 @@ def _show(status: ServiceStatus, as_json: bool) -> None:
         ("uri", status.uri),
         ("version", status.version),
         ("pid", status.pid),
-        ("size", None if status.size_bytes is None else f"{status.size_bytes / 1e6:.1f} MB"),
+        ("size", None if status.size_bytes is None else size(status.size_bytes)),
         ("documents", ", ".join(f"{name} {count}" for name, count in status.collections.items() if count)),
     ]
     print_table([row for row in rows if row[1] not in (None, "")], ("", ""))

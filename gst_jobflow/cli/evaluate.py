@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from gst_jobflow.base.cores import cores
 from gst_jobflow.base.errors import InputError, check_known
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
-from gst_jobflow.cli.option_group import option
+from gst_jobflow.cli.option_group import argument, option
 from gst_jobflow.documents import Dataset, Potential
 from gst_jobflow.evaluation.evaluate import evaluate
 from gst_jobflow.evaluation.labels import of_dataset, of_query
@@ -22,7 +22,7 @@ SPLITS = ("test", "train", "all")
 
 
 def command(
-    potentials: Annotated[list[str], typer.Argument(metavar="POTENTIAL…", help="Ids or names (the newest of each).")],
+    potentials: list[str] = argument("Ids or names (the newest of each).", default=..., metavar="POTENTIAL…"),
     dataset: str | None = option("Id or name of a dataset; default: that of the potentials."),
     split: str = option("Side of the dataset: test, train or all.", default="test"),
     where: list[str] | None = option(
@@ -58,25 +58,18 @@ def command(
 
 
 def _print(table: list[dict[str, Any]]) -> None:
-    columns = ("energy_rmse_meV_per_atom", "energy_max_meV_per_atom", "force_rmse_meV_per_A", "force_max_meV_per_A")
+    errors = {
+        "energy_rmse_meV_per_atom": "E RMSE meV/atom",
+        "energy_max_meV_per_atom": "E max",
+        "force_rmse_meV_per_A": "F RMSE meV/Å",
+        "force_max_meV_per_A": "F max",
+    }
     rows = [
-        [row["potential"], row["group"], row["value"], row["n_structures"], *(_short(row[key]) for key in columns),
+        [row["potential"], row["group"], row["value"], row["n_structures"], *(_short(row[key]) for key in errors),
          _short(row.get("us_per_atom_step")), row.get("timed_by", "")]
         for row in table
     ]  # fmt: skip
-    heads = [
-        "potential",
-        "group",
-        "",
-        "structures",
-        "E RMSE meV/atom",
-        "E max",
-        "F RMSE meV/Å",
-        "F max",
-        "µs/atom/step",
-        "by",
-    ]
-    print_table(rows, heads)
+    print_table(rows, ["potential", "group", "", "structures", *errors.values(), "µs/atom/step", "by"])
 
 
 def _labels(results: Any, potentials: list[Any], dataset: str | None, split: Any, where: list[str] | None) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ from gst_jobflow.archive.bundle import BundlePlan, kind_of_target, plan_bundle, 
 from gst_jobflow.archive.manifests import BundleManifest, Citation
 from gst_jobflow.archive.readme import NO_LICENCE
 from gst_jobflow.base.errors import InputError, check_known
-from gst_jobflow.base.words import counted
+from gst_jobflow.base.words import counted, size
 from gst_jobflow.cli.analyse import runs_of
 from gst_jobflow.cli.common import JsonOption, disk_in_words, open_project, print_json, print_table, progress_line, say
 from gst_jobflow.cli.option_group import flag, option, with_options
@@ -93,12 +94,9 @@ def dataset(
         )
         return
     with disk_in_words(), progress_line() as line:
-
-        def shown(done: int, total: int) -> None:
-            line("structures", done, total)
-
+        progress = partial(line, "structures")
         written = export_dataset(
-            results, document, output.absolute(), form=chosen, split=split, force=options.force, progress=shown
+            results, document, output.absolute(), form=chosen, split=split, force=options.force, progress=progress
         )
     both = " (train and test together; --split takes one)" if split is None and chosen == "pckl.gzip" else ""
     text = f"{output}: {counted(written, 'structure')} of dataset {document.id}{both}"
@@ -132,7 +130,9 @@ def potential(
     document = results.get(Potential, _found(results, "potentials", id))
     if options.dry_run:
         files = {name: ref.size_bytes for name, ref in exported_files(document)}
-        text = "\n".join(f"{name}: {size} bytes" for name, size in files.items()) + "\na dry run, nothing is written"
+        text = (
+            "\n".join(f"{name}: {n_bytes} bytes" for name, n_bytes in files.items()) + "\na dry run, nothing is written"
+        )
         _tell({"files": files, "written": False}, text, options.as_json)
         return
     with disk_in_words():
@@ -249,8 +249,8 @@ def _tell_plan(plan: BundlePlan, as_json: bool) -> None:
         left_out = [ref.model_dump() for ref in plan.files.left_out]
         print_json({"documents": plan.documents, "size_bytes": plan.size_bytes, "files": files, "left_out": left_out})
         return
-    rows = [(name, count, _megabytes(plan.size_bytes[name])) for name, count in plan.documents.items()]
-    rows.append(("files", plan.files.count, _megabytes(plan.files.size_bytes)))
+    rows = [(name, count, size(plan.size_bytes[name])) for name, count in plan.documents.items()]
+    rows.append(("files", plan.files.count, size(plan.files.size_bytes)))
     print_table(rows, ("", "number", "size before packing"))
     for ref in plan.files.left_out[:20]:
         say(f"left out ({ref.reason}): {ref.name} {ref.sha256}")
@@ -258,18 +258,14 @@ def _tell_plan(plan: BundlePlan, as_json: bool) -> None:
 
 
 def _tell_bundle(manifest: BundleManifest, output: Path) -> None:
-    rows = [(name, part.documents, _megabytes(part.size_bytes)) for name, part in manifest.collections.items()]
-    print_table([*rows, ("files", manifest.files.count, _megabytes(manifest.files.size_bytes))], ("", "number", "size"))
+    rows = [(name, part.documents, size(part.size_bytes)) for name, part in manifest.collections.items()]
+    print_table([*rows, ("files", manifest.files.count, size(manifest.files.size_bytes))], ("", "number", "size"))
     typer.echo(f"written: {output}")
     left_out = manifest.files.left_out
     for ref in left_out[:20]:
         say(f"left out ({ref.reason}): {ref.name} {ref.sha256}")
     if len(left_out) > 20:
         say(f"… {len(left_out) - 20} more; manifest.json and README.md list them")
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB"
 
 
 def _tell(values: dict[str, Any], text: str, as_json: bool) -> None:

@@ -12,10 +12,9 @@ from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.cli.common import open_project, print_table, say
 from gst_jobflow.cli.option_group import argument, flag, option, with_options
 from gst_jobflow.cli.reference_options import ReferenceOptions
-from gst_jobflow.report.catalogue.draw import draw_one
+from gst_jobflow.report.catalogue.draw import FORMATS, draw_one
 from gst_jobflow.report.catalogue.registry import all_figures, find_kind
 from gst_jobflow.report.catalogue.sources import chosen
-from gst_jobflow.report.catalogue.write import FORMATS
 from gst_jobflow.report.pages.study import check_place
 from gst_jobflow.store import Results
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import yaml
 from pydantic import BaseModel
 
-from gst_jobflow.base.errors import InputError, check_known, nearest
+from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.base.plugins import known
 from gst_jobflow.base.strict import checked, merged
 from gst_jobflow.cli.common import parse_yaml
@@ -71,51 +71,10 @@ def models() -> list[str]:
     return [name for name in known(GROUP, dict.fromkeys((*MODELS, *OWN_KINDS))) if name not in OWN_KINDS[1:]]
 
 
-def check_model(
-    model: str,
-    preset: str | None,
-    solver: str | None,
-    parent: str | None,
-    first_guess: bool,
-    upfit: float | None,
-    ensemble: int,
-) -> None:
-    """Refuse options of ACE fits for other models.
-
-    Raises
-    ------
-    InputError
-        The model is unknown, or an option is for ACE fits only.
-    """
-    check_known("no model", model, models())
-    given = {
-        "--preset": preset is not None,
-        "--solver": solver is not None,
-        "--parent": parent is not None,
-        "--first-guess": first_guess,
-        "--upfit": upfit is not None,
-        "--ensemble": ensemble > 1,
-    }
-    if model != "ace" and (ace_only := [option for option, is_given in given.items() if is_given]):
-        raise InputError(
-            f"{', '.join(ace_only)}: for ACE fits only",
-            f"leave out what {model} lacks; --option sets its fields, e.g. seed=2 for another fit, and "
-            f"gst submit fit --model {model} --show-config prints them",
-        )
-
-
 def other_config(
     model: str, elements: tuple[str, ...], values: tuple[Mapping[str, Any], str], options: Mapping[str, Any]
 ) -> GraceConfig | PluginConfig:
-    """Return the configuration of a fit of GRACE/FS or of a plugin, like `fit_config`.
-
-    Raises
-    ------
-    InputError
-        A field or value is unknown.
-    MissingProgramError
-        The plugin cannot be imported.
-    """
+    """Return the configuration of a fit of GRACE/FS or of a plugin, like `fit_config`; the plugin may be missing."""
     kind: Any = GraceConfig if model == "grace" else cast(PluginEngine, plugin_kind(model)).config
     content, file = values
     found = merged(merged(kind(elements=elements).model_dump(), content), options)
@@ -123,13 +82,7 @@ def other_config(
 
 
 def varied(texts: Sequence[str]) -> dict[str, list[Any]]:
-    """Turn `["loss.kappa=0.1,0.4"]` into `{"loss.kappa": [0.1, 0.4]}`; values are YAML.
-
-    Raises
-    ------
-    InputError
-        A text is not FIELD=VALUES, or a field or value is repeated.
-    """
+    """Turn `["loss.kappa=0.1,0.4"]` into `{"loss.kappa": [0.1, 0.4]}`; values are YAML, none is repeated."""
     found: dict[str, list[Any]] = {}
     for text in texts:
         field, sign, values = text.partition("=")

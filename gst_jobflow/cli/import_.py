@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -21,7 +20,7 @@ from gst_jobflow.cli.common import (
     progress_line,
     say,
 )
-from gst_jobflow.cli.option_group import flag, option
+from gst_jobflow.cli.option_group import argument, flag, option
 from gst_jobflow.dynamics.find_lammps import lammps_engine
 from gst_jobflow.importing.potential import PotentialImport, import_potential
 from gst_jobflow.store import Results
@@ -31,7 +30,7 @@ app = typer.Typer(no_args_is_help=True, help="Import bundles and potentials; for
 
 @app.command()
 def bundle(
-    path: Annotated[Path, typer.Argument(help="Folder, .tar or .tar.gz written by gst export.")],
+    path: Path = argument("Folder, .tar or .tar.gz written by gst export.", default=...),
     dry_run: bool = flag("Only check; needs no project.", "--dry-run"),
     as_json: JsonOption = False,
 ) -> None:
@@ -52,8 +51,8 @@ def bundle(
 
 @app.command()
 def potential(
-    file: Annotated[Path, typer.Argument(metavar="FILE.yace", help="Potential for LAMMPS.")],
-    name: Annotated[str, typer.Option(help="Name of the potential.")],
+    file: Path = argument("Potential for LAMMPS.", default=..., metavar="FILE.yace"),
+    name: str = option("Name of the potential.", default=...),
     yaml: Path | None = option("pacemaker's .yaml, to continue the fit and for gamma."),
     asi: Path | None = option("Active set of the .yaml, for the extrapolation grade."),
     source: str = option("Source, such as a DOI or URL.", default=""),

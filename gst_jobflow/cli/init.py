@@ -7,28 +7,25 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.plugins import known
 from gst_jobflow.base.settings import PROFILES, PROJECT_FILE, Project, check_profile
 from gst_jobflow.cli.common import say
-from gst_jobflow.cli.option_group import flag, option
+from gst_jobflow.cli.option_group import argument, flag, option
 from gst_jobflow.devices.programme import check_programmes
 from gst_jobflow.labelling.choose import check_labels
 from gst_jobflow.launch.configs import config_template, fill, write_configs
 from gst_jobflow.launch.services import make_credentials
 from gst_jobflow.store.address import connection, credentials_file, external_uri, uri_file
-from gst_jobflow.structures.material import MATERIALS, Material, default_material, load_material, material_of
+from gst_jobflow.structures.material import MATERIALS, default_material, load_material, material_of
 
 MATERIAL_FILE = "material.yaml"
 DEMO = ("gst demo", "run the whole paper in miniature")
 
 
 def command(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Project folder; created if missing.")],
+    folder: Path = argument("Project folder; created if missing.", default=..., metavar="DIR"),
     profile: str | None = option(f"Where the work runs: {', '.join(known('profiles', PROFILES))}; default: laptop."),
     name: str | None = option("Name of the database, if projects share a MongoDB; default: that of the URI, else gst."),
     mongo_uri_file: Path | None = option(
@@ -47,7 +44,9 @@ def command(
     uri = _external_uri(mongo_uri_file)
     shared = artifacts_dir and artifacts_dir.expanduser().absolute()
     if material is not None:
-        _check_material(load_material(material, Path.cwd()))  # a fault of it must leave nothing behind
+        # a fault of it must leave nothing behind; its reader does not know settings of backends, and programmes
+        check_labels(found := load_material(material, Path.cwd()))
+        check_programmes(found)
     if exists:
         project = Project(folder)
         _refuse_other_settings(project, profile, name, shared)
@@ -60,12 +59,6 @@ def command(
     for file in written:
         say(f"wrote {file}")
     _next_steps(project, new=not exists)
-
-
-def _check_material(material: Material) -> None:
-    """Refuse what the reader of a material file does not know: settings of backends, and programmes."""
-    check_labels(material)
-    check_programmes(material)
 
 
 def _check_artifacts_dir(shared: Path | None) -> None:

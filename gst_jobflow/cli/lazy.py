@@ -16,7 +16,7 @@ from typer.main import get_group
 
 from gst_jobflow.base.errors import InputError, nearest
 
-MODULES = {"import": "import_", "select": "gamma", "pause": "control", "resume": "control", "cancel": "control"}
+MODULES = {"import": "import_", "select": "gamma", **dict.fromkeys(("pause", "resume", "approve", "cancel"), "control")}
 """Modules of commands that are not named after them."""
 FORMER = {
     "--number": "-n",

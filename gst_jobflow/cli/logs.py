@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from gst_jobflow.base.errors import DataError, InputError
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import JsonOption, open_project, print_json
-from gst_jobflow.cli.option_group import option
+from gst_jobflow.cli.option_group import argument, option
 from gst_jobflow.flows.details import detail
 from gst_jobflow.launch.logs import Log, attempts_of, logs
 from gst_jobflow.store.connect import connect
 
 
 def command(
-    job_id: Annotated[int, typer.Argument(metavar="ID", help="Id of the job, as gst status shows it.")],
+    job_id: int = argument("Id of the job, as gst status shows it.", default=..., metavar="ID"),
     lines: int = option("Lines of each file.", "--lines", "-n", default=20, min=1),
     attempt: int | None = option("Number of the attempt; default: the last.", min=1),
     as_json: JsonOption = False,

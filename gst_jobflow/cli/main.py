@@ -100,41 +100,38 @@ _OF_THE_DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQU
 
 def main() -> None:
     """Run `gst`; known errors become one line on stderr and exit code 1 (2 for wrong usage)."""
-    debug = os.environ.get("GST_DEBUG_TRACEBACK")
     try:
         app()
-    except GstError as err:
-        if debug:
-            raise
-        complain(err.message, err.fix)
-        sys.exit(1)
     except BrokenPipeError:
         # `gst query … | head` is no error; keep Python from complaining at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except OSError as err:
-        if debug or err.errno not in _OF_THE_DISK:
-            raise
-        place = f"{err.filename}: " if err.filename else ""
-        complain(f"{place}{err.strerror}", "free space or grant access there, then run this again")
-        sys.exit(1)
-    except OverflowError as err:
-        # the number of an option went into a query
-        if debug or "8-byte ints" not in str(err):
-            raise
-        complain("an integer is larger than MongoDB can store", f"give at most {2**63 - 1}")
-        sys.exit(1)
-    except Exception as err:
-        # the driver's message may hold the URI
-        if debug or not type(err).__module__.startswith("pymongo"):
-            raise
-        from gst_jobflow.store.driver_errors import denied
-
-        if refused := denied(err):
-            complain(refused.message, refused.fix)
-            sys.exit(1)
-        complain(f"the database went away or refused ({type(err).__name__})", "gst db status; then run this again")
-        sys.exit(1)
     except KeyboardInterrupt:
         complain("interrupted", "finished work is kept; run the same command again to continue")
         sys.exit(130)
+    except Exception as err:
+        told = None if os.environ.get("GST_DEBUG_TRACEBACK") else _in_words(err)
+        if told is None:
+            raise
+        complain(*told)
+        sys.exit(1)
+
+
+def _in_words(err: Exception) -> tuple[str, str] | None:
+    """Return what is wrong and what to do; None for a fault of the program."""
+    if isinstance(err, GstError):
+        return err.message, err.fix
+    if isinstance(err, OSError) and err.errno in _OF_THE_DISK:
+        place = f"{err.filename}: " if err.filename else ""
+        return f"{place}{err.strerror}", "free space or grant access there, then run this again"
+    if isinstance(err, OverflowError) and "8-byte ints" in str(err):
+        # the number of an option went into a query
+        return "an integer is larger than MongoDB can store", f"give at most {2**63 - 1}"
+    if type(err).__module__.startswith("pymongo"):
+        from gst_jobflow.store.driver_errors import denied
+
+        # the driver's message may hold the URI
+        if refused := denied(err):
+            return refused.message, refused.fix
+        return f"the database went away or refused ({type(err).__name__})", "gst db status; then run this again"
+    return None

@@ -11,7 +11,10 @@ import typer
 
 
 def option(help: str, *names: str, default: Any = None, **limits: Any) -> Any:
-    """Return an option of a command: what it does, its names (else from the parameter), its default and limits."""
+    """Return an option of a command: what it does, its names (else from the parameter), its default and limits.
+
+    With default `...` it has to be given.
+    """
     return typer.Option(default, *names, help=help, **limits)
 
 
@@ -21,19 +24,14 @@ def flag(help: str, name: str) -> Any:
 
 
 def argument(help: str, *, default: Any = None, metavar: str | None = None) -> Any:
-    """Return an argument of a command that may be left out."""
+    """Return an argument of a command that may be left out or, with default `...`, has to be given."""
     return typer.Argument(default, help=help, metavar=metavar)
 
 
 def with_options(group: type[Any], argument: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command the options of a dataclass; it receives them as one argument.
 
-    Parameters
-    ----------
-    group
-        A dataclass whose fields are options, each with a default.
-    argument
-        Parameter of the command that receives the instance; `--help` lists the options at its place.
+    Fields of `group` are options, each with a default; `--help` lists them at the place of the parameter `argument`.
     """
     hints = get_type_hints(group, include_extras=True)
     names = [field.name for field in fields(group)]

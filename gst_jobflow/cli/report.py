@@ -11,8 +11,8 @@ from gst_jobflow.cli.common import open_project, progress_line
 from gst_jobflow.cli.figure import FormatOption, parse_formats
 from gst_jobflow.cli.option_group import flag, option
 from gst_jobflow.documents import Cycle, Potential, Study, Trajectory
+from gst_jobflow.report.catalogue.draw import FORMATS
 from gst_jobflow.report.catalogue.everything import draw_everything
-from gst_jobflow.report.catalogue.write import FORMATS
 from gst_jobflow.report.pages.index import build_index
 from gst_jobflow.report.pages.links import INDEX
 from gst_jobflow.report.pages.study import build_page, check_place, page_of

@@ -5,25 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from gst_jobflow.base.settings import CostSettings
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table
-from gst_jobflow.cli.option_group import flag, option
+from gst_jobflow.cli.option_group import argument, flag, option
 from gst_jobflow.launch.cost import CostNode, cost_of
 from gst_jobflow.store import Results
 from gst_jobflow.store.lineage import Lineage, Link, lineage
 
 
 def command(
-    id: Annotated[
-        str,
-        typer.Argument(
-            help="Id of any document, or at least its first 6 characters, or the name of a dataset, potential or study."
-        ),
-    ],
+    id: str = argument(
+        "Id of any document, or at least its first 6 characters, or the name of a dataset, potential or study.",
+        default=...,
+    ),
     collection: str | None = option("Search only this collection.", "--collection", "-c"),
     with_cost: bool = flag("Show core hours and energy, with everything that it rests on.", "--cost"),
     as_json: JsonOption = False,

@@ -55,7 +55,10 @@ def _print(report: dict[str, Any]) -> None:
         failed = f", {search['n_failed']} of them failed" if search["n_failed"] else ""
         typer.echo(f"{search['name']}: {search['n_ended']} of {search['n_fits']} fits{failed}{best}")
     if report["queued"]:
-        rows = [_queued(job) for job in report["queued"]]
+        rows = [
+            [job["firework_id"], job["name"], job["slurm_job_id"], job["reason"], _clock(job["expected_start"])]
+            for job in report["queued"]
+        ]
         print_table(rows, ["id", "in the queue", "SLURM job", "waits for", "starts"])
     if report["failures"]:
         rows = [
@@ -84,10 +87,6 @@ def _running(run: dict[str, Any]) -> list[Any]:
         run["firework_id"], run["name"], host, run["number"], took, _clock(run["expected_end"]), run["progress"],
         run["directory"],
     ]  # fmt: skip
-
-
-def _queued(job: dict[str, Any]) -> list[Any]:
-    return [job["firework_id"], job["name"], job["slurm_job_id"], job["reason"], _clock(job["expected_start"])]
 
 
 def _minutes(seconds: float) -> str:

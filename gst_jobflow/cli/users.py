@@ -9,6 +9,7 @@ import typer
 
 from gst_jobflow.base.settings import Project
 from gst_jobflow.cli.common import JsonOption, open_project, print_json, print_table, say
+from gst_jobflow.cli.option_group import option
 from gst_jobflow.store.address import connection
 from gst_jobflow.store.users import add_user, list_users, remove_user, set_password
 
@@ -27,7 +28,7 @@ File = Annotated[
 @app.command()
 def add(
     name: Name,
-    role: Annotated[str, typer.Option(help="owner, worker or reader.")],
+    role: str = option("owner, worker or reader.", default=...),
     file: File = None,
     show: Show = False,
     as_json: JsonOption = False,

@@ -21,18 +21,21 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from gst_jobflow.base.errors import DataError, RunError
 from gst_jobflow.base.processes import die_with_parent
 from gst_jobflow.importing.extxyz import cut_frames, parse_frame
 from gst_jobflow.importing.files import is_packed
-from gst_jobflow.importing.formats import SourceFile
 from gst_jobflow.importing.options import ImportOptions
 from gst_jobflow.importing.outcome import Outcome, OutcomeBuilder
 from gst_jobflow.importing.records import Record
 from gst_jobflow.store.files.artifacts import ArtifactStore
 from gst_jobflow.structures.document_fields import content_hash
+
+if TYPE_CHECKING:
+    # a worker needs no reader of another format
+    from gst_jobflow.importing.formats import SourceFile
 
 _CHUNK_FRAMES = 64
 _CHUNK_BYTES = 1 << 19

@@ -34,7 +34,6 @@ class StructureRows:
     n_atoms: list[int] = field(default_factory=list)
     min_distance_A: list[float] = field(default_factory=list)
     density_g_cm3: list[float] = field(default_factory=list)
-    iteration: list[int] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.formula)
@@ -78,12 +77,8 @@ class CycleData:
     def names(self) -> list[str]:
         """Return the names of the operations, numbered if a kind occurs more than once."""
         kinds = [operation.kind for operation in self.cycle.operations]
-        seen: Counter[str] = Counter()
-        names = []
-        for kind in kinds:
-            seen[kind] += 1
-            names.append(f"{kind} {seen[kind]}" if kinds.count(kind) > 1 else kind)
-        return names
+        numbered = (f"{kind} {kinds[:place].count(kind)}" for place, kind in enumerate(kinds, 1))
+        return [name if kinds.count(kind) > 1 else kind for name, kind in zip(numbered, kinds, strict=True)]
 
 
 @dataclass
@@ -135,13 +130,7 @@ def study_tag(study_id: str) -> str:
 
 
 def collect_study(results: Results, study_id: str) -> StudyData:
-    """Read a study and its members.
-
-    Raises
-    ------
-    DataError
-        The study does not exist.
-    """
+    """Read a study and its members; raises DataError if the study does not exist."""
     study = results.get(Study, study_id)
     data = StudyData("study", study.id, study.name, study)
     ids = _members(study)
@@ -177,7 +166,7 @@ def _attempts_of_study(results: Results, study: Study) -> Attempts:
         # its jobs are added while it runs; their uuids follow from the study
         uuids = [trial_uuid(study.id, row["trial"]) for row in study.table]
         return _attempts(results, {"job_uuid": {"$in": uuids}})
-    return _attempts(results, {"fw_id": {"$in": study.workflow_ids}}) if study.workflow_ids else Attempts()
+    return _attempts(results, {"fw_id": {"$in": study.workflow_ids}})
 
 
 def _discover(results: Results, study: Study, ids: dict[str, list[str]]) -> None:
@@ -197,13 +186,7 @@ def _discover(results: Results, study: Study, ids: dict[str, list[str]]) -> None
 
 
 def collect_cycle(results: Results, cycle_id: str) -> StudyData:
-    """Read a cycle, its trajectories and its potential.
-
-    Raises
-    ------
-    DataError
-        The cycle does not exist.
-    """
+    """Read a cycle, its trajectories and its potential; raises DataError if the cycle does not exist."""
     cycle = results.get(Cycle, cycle_id)
     data = StudyData("cycle", cycle.id, cycle.name)
     data.potentials = _read(results, Potential, [cycle.potential_id], data)
@@ -211,18 +194,12 @@ def collect_cycle(results: Results, cycle_id: str) -> StudyData:
     data.cycles = [_cycle_data(results, cycle, data)]
     _method_of_dataset(results, data)
     jobs = [run.job_uuid for run in data.cycles[0].trajectories if run is not None and run.job_uuid]
-    data.attempts = _attempts(results, {"job_uuid": {"$in": jobs}}) if jobs else Attempts()
+    data.attempts = _attempts(results, {"job_uuid": {"$in": jobs}})
     return data
 
 
 def collect_potential(results: Results, potential_id: str) -> StudyData:
-    """Read a potential, its dataset and the structures and labels in it.
-
-    Raises
-    ------
-    DataError
-        The potential does not exist.
-    """
+    """Read a potential, its dataset, structures and labels; raises DataError if the potential does not exist."""
     potential = results.get(Potential, potential_id)
     data = StudyData("potential", potential.id, potential.name, potentials=[potential])
     _read_dataset_of_potential(results, data)
@@ -234,13 +211,7 @@ def collect_potential(results: Results, potential_id: str) -> StudyData:
 
 
 def collect_trajectory(results: Results, trajectory_id: str) -> StudyData:
-    """Read a run and its potential.
-
-    Raises
-    ------
-    DataError
-        There is no such trajectory.
-    """
+    """Read a run and its potential; raises DataError if the run does not exist."""
     run = results.get(Trajectory, trajectory_id)
     data = StudyData("trajectory", run.id, run.name, runs=[run])
     data.potentials = _read(results, Potential, [run.potential_id] if run.potential_id else [], data)
@@ -268,10 +239,7 @@ def _method_of_dataset(results: Results, data: StudyData) -> None:
 def _members(study: Study) -> dict[str, list[str]]:
     """Return unique ids of the members by collection, in order."""
     names = ("structures", "labels", "datasets", "potentials", "trajectories", "cycles")
-    found: dict[str, dict[str, None]] = {name: {} for name in names}
-    for member in study.members:
-        found.setdefault(member.collection, {})[member.id] = None
-    return {name: list(ids) for name, ids in found.items()}
+    return {name: list(dict.fromkeys(each.id for each in study.members if each.collection == name)) for name in names}
 
 
 def _read(results: Results, model: type[Document], ids: Iterable[str], data: StudyData) -> list[Any]:
@@ -286,10 +254,8 @@ def _read(results: Results, model: type[Document], ids: Iterable[str], data: Stu
 
 
 def _cycle_data(results: Results, cycle: Cycle, data: StudyData) -> CycleData:
-    known: dict[int, Trajectory] = {}
-    for run in results.find(Trajectory, {"cycle_id": cycle.id}, [("created_at", 1)]):
-        if run.operation_index is not None:
-            known[run.operation_index] = run
+    found = results.find(Trajectory, {"cycle_id": cycle.id}, [("created_at", 1)])
+    known = {run.operation_index: run for run in found if run.operation_index is not None}
     runs: list[Trajectory | None] = []
     for index, operation in enumerate(cycle.operations):
         named = _read(results, Trajectory, [operation.trajectory_id] if operation.trajectory_id else [], data)

@@ -23,17 +23,10 @@ _BIN_A = 6.0
 def origins(
     results: Results, steps: Sequence[tuple[str, Trajectory]], groups: dict[str, list[int]] | None
 ) -> list[OriginMap]:
-    """Return for each run whose end was analysed where its mobile atoms came from, in squares of x and z.
+    """Return where the mobile atoms of runs whose end was analysed came from, in squares of x and z.
 
-    Parameters
-    ----------
-    groups
-        Of the device's cell: first and last id of its mobile atoms; without it there are no maps.
-
-    Raises
-    ------
-    DataError
-        A file is gone.
+    `groups` of the device's cell hold first and last id of these; without it there are no maps. Raises DataError if a
+    file is gone.
     """
     maps: list[OriginMap] = []
     dome = None

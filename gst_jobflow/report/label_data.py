@@ -22,6 +22,8 @@ from gst_jobflow.store.query import label_filters
 from gst_jobflow.structures.composition import parse_formula
 
 Progress = Callable[[str, int, int], None]
+Sizes = tuple[float, float | None]
+"""Volume per atom, Å³, and closest contact, Å, of a structure."""
 
 _BATCH = 500
 FORCE_EDGES_eV_A = np.logspace(-4, 3, 281)
@@ -175,7 +177,7 @@ def collect_labels(
     chosen = [_full(text, known) for text in fingerprints] or known
     wanted = None if reference is None else _full(reference, known)
     of_labels, of_structures = label_filters(where, Structure)
-    structures = _structures(results, of_structures)
+    structures = _structures(results, of_structures) if of_structures else None
     methods = [_method(results, fingerprint, of_labels, structures, tell) for fingerprint in chosen]
     methods = sorted((each for each in methods if each.states), key=lambda each: -sum(each.states.values()))
     if not methods:
@@ -198,24 +200,17 @@ def _full(text: str, known: list[str]) -> str:
     return found[0]
 
 
-def _structures(results: Results, where: dict[str, Any]) -> dict[bytes, tuple[float, float]] | None:
-    """Return volume per atom and closest contact of matching structures by id; None: all match."""
-    if not where:
-        return None
+def _structures(results: Results, where: dict[str, Any]) -> dict[bytes, Sizes]:
+    """Return volume per atom and closest contact of matching structures by id."""
     found = results.database["structures"].find(where, {"volume_per_atom_A3": 1, "min_distance_A": 1})
-    return {each["_id"].encode(): _numbers(each) for each in found}
-
-
-def _numbers(structure: dict[str, Any]) -> tuple[float, float]:
-    distance = structure.get("min_distance_A")
-    return structure["volume_per_atom_A3"], np.nan if distance is None else distance
+    return {each["_id"].encode(): (each["volume_per_atom_A3"], each.get("min_distance_A")) for each in found}
 
 
 def _method(
     results: Results,
     fingerprint: str,
     of_labels: dict[str, Any],
-    structures: dict[bytes, tuple[float, float]] | None,
+    structures: dict[bytes, Sizes] | None,
     tell: Progress,
 ) -> MethodData:
     labels, where = results.database["labels"], {"$and": [{"fingerprint": fingerprint}, of_labels]}
@@ -234,24 +229,16 @@ def _method(
         else:
             data.failures[label["failure_class"], label["reason"]] += 1
     if structures is None:
-        structures = _of_labels(results, [label["structure_id"] for label in parts])
+        structures = {}
+        for ids in batches((label["structure_id"] for label in parts), _BATCH):
+            structures |= _structures(results, {"_id": {"$in": ids}})
     parts.sort(key=lambda label: label["structure_id"])
     data.columns = _columns(parts, structures)
     return data
 
 
-def _of_labels(results: Results, ids: list[str]) -> dict[bytes, tuple[float, float]]:
-    fields = {"volume_per_atom_A3": 1, "min_distance_A": 1}
-    found: dict[bytes, tuple[float, float]] = {}
-    for start in range(0, len(ids), _BATCH):
-        part = {"_id": {"$in": ids[start : start + _BATCH]}}
-        for each in results.database["structures"].find(part, fields):
-            found[each["_id"].encode()] = _numbers(each)
-    return found
-
-
-def _columns(labels: list[dict[str, Any]], structures: dict[bytes, tuple[float, float]]) -> Columns:
-    # the label of a missing structure still counts
+def _columns(labels: list[dict[str, Any]], structures: dict[bytes, Sizes]) -> Columns:
+    # the label of a missing structure still counts; without contacts its distance None becomes NaN
     of = [structures.get(label["structure_id"].encode(), (np.nan, np.nan)) for label in labels]
     return Columns(
         **vars(Members.of_labels(labels)),
@@ -385,7 +372,8 @@ def compare(results: Results, one: MethodData, other: MethodData, tell: Progress
     if not len(mine):
         return None
     pair = [(one.columns, mine), (other.columns, theirs)]
-    energy = np.stack([_relative_eV(columns, rows) for columns, rows in pair], axis=1)
+    members = [columns.take(rows) for columns, rows in pair]
+    energy = np.stack([m.energies_eV - reference_eV(m.formulas, least_squares(m)) for m in members], axis=1)
     types = one.columns.config_types[mine]
     sums = {name: np.zeros(3) for name in types.counts()}
     random, share = np.random.default_rng(0), _SAMPLED / (3 * one.columns.n_atoms[mine].sum())
@@ -408,11 +396,6 @@ def compare(results: Results, one: MethodData, other: MethodData, tell: Progress
         one.fingerprint, other.fingerprint, _errors(gaps_meV, np.sum(list(sums.values()), axis=0)), by_type, energy,
         names, np.concatenate(sample), np.array(types.known)[np.concatenate(sample_types)],
     )  # fmt: skip
-
-
-def _relative_eV(columns: Columns, rows: np.ndarray) -> np.ndarray:
-    members = columns.take(rows)
-    return members.energies_eV - reference_eV(members.formulas, least_squares(members))
 
 
 def _errors(gaps_meV: np.ndarray, sums: np.ndarray) -> MethodDifference:

@@ -117,15 +117,7 @@ def _means(series: Series) -> dict[str, tuple[float, float]]:
 def _of_frames(
     results: Results, formula: str, run: Trajectory, source: ReferenceSource
 ) -> tuple[list[LiquidStructure], str]:
-    """Return the structure of labelled frames, analysed with the bonds of a run's analysis, and what they are.
-
-    Raises
-    ------
-    InputError
-        There are none, or they are of several methods.
-    DataError
-        They cannot be analysed.
-    """
+    """Return the structure of labelled frames, analysed with the bonds of a run's analysis, and what they are."""
     reference = find_reference_frames(results, source, [formula])[formula].thinned(_MOST_FRAMES)
     series = newest(run, "liquid")
     assert series is not None  # the caller has looked

@@ -15,30 +15,20 @@ OTHER_ELEMENTS = ("#009E73", "#CC79A7", "#56B4E9", "#8A8A8A")
 OPERATIONS = {"RESET": "#C8451B", "SET": "#00796B", "HOLD": "#7A7A7A", "READ": "#56B4E9"}
 OTHER_OPERATION = "#7A7A7A"
 
-CONFIG_TYPES = {
-    "crystal": "#332288",
-    "aimd": "#88CCEE",
-    "melt_quench": "#44AA99",
-    "phase_transition": "#117733",
-    "hard_sphere": "#CC6677",
-    "rss": "#AA4499",
-    "device": "#999933",
-    "failure": "#882255",
-    "isolated_atom": "#DDCC77",
-    "other": "#888888",
+_LOOKS = {
+    "crystal": ("#332288", "s"),
+    "aimd": ("#88CCEE", "o"),
+    "melt_quench": ("#44AA99", "D"),
+    "phase_transition": ("#117733", "^"),
+    "hard_sphere": ("#CC6677", "o"),
+    "rss": ("#AA4499", "v"),
+    "device": ("#999933", "P"),
+    "failure": ("#882255", "p"),
+    "isolated_atom": ("#DDCC77", "*"),
+    "other": ("#888888", "X"),
 }
-MARKERS = {
-    "crystal": "s",
-    "aimd": "o",
-    "melt_quench": "D",
-    "phase_transition": "^",
-    "hard_sphere": "o",
-    "rss": "v",
-    "device": "P",
-    "failure": "p",
-    "isolated_atom": "*",
-    "other": "X",
-}
+CONFIG_TYPES = {name: colour for name, (colour, _) in _LOOKS.items()}
+MARKERS = {name: marker for name, (_, marker) in _LOOKS.items()}
 
 # Okabe and Ito 2008; methods in descending order of their number of labels
 METHODS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

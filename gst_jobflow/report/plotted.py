@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from gst_jobflow.report.plot_types import Axes, Figure
 
 COLUMNS = ("panel", "series", "x_quantity", "x", "y_quantity", "y", "low", "high", "value")
 """Columns of the rows: `low` and `high` bound an interval of y, `value` is the colour of a map at x and y."""

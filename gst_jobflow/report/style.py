@@ -5,15 +5,12 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gst_jobflow.report import palette
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from gst_jobflow.report.plot_types import Axes, Figure
 
 DPI = 150
 PANEL_IN = (3.9, 3.3)
@@ -220,6 +217,14 @@ def scatter(
             label=readable(name),
             rasterized=True,
         )
+
+
+def discs(axes: Axes, centres: np.ndarray, diameters: np.ndarray, **look: Any) -> None:
+    """Draw discs at `centres` (n, 2) with `diameters` (n,), both in the units of the axes, the last on top."""
+    from matplotlib.collections import EllipseCollection
+
+    size: Any = {"units": "xy", "offsets": centres, "offset_transform": axes.transData}
+    axes.add_collection(EllipseCollection(diameters, diameters, np.zeros(len(centres)), **size, **look))
 
 
 def diagonal(axes: Axes, low: float, high: float) -> None:

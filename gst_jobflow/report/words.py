@@ -247,6 +247,11 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 3600:.3g} h"
 
 
+def shown(value: float | None, form: str) -> str:
+    """Format a number by a format specification; a dash for None."""
+    return "–" if value is None else format(value, form)
+
+
 def extent(values: np.ndarray, digits: int) -> str:
     """Return smallest and largest of the finite values (n,); a dash without any."""
     finite = values[np.isfinite(values)]
@@ -259,15 +264,6 @@ def extent(values: np.ndarray, digits: int) -> str:
 def moment(time: datetime | None) -> str:
     """Format a UTC time to the second."""
     return time.strftime("%Y-%m-%d %H:%M:%S") if time else "–"
-
-
-def size(n_bytes: float) -> str:
-    """Format a file size."""
-    for unit in ("B", "kB", "MB"):
-        if n_bytes < 1000:
-            return f"{n_bytes:.3g} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:.3g} GB"
 
 
 def file_name(name: str, id: str) -> str:

@@ -18,10 +18,9 @@ from gst_jobflow.documents.base import derive_id
 from gst_jobflow.dynamics.relax import Relaxed, RelaxOptions
 from gst_jobflow.selection.pick import most_diverse
 from gst_jobflow.structures.composition import Formula, elements_in, fewest_atoms, parse_formula
-from gst_jobflow.structures.hard_sphere import HardSphereSpec, Positive, generate
+from gst_jobflow.structures.hard_sphere import HardSphereSpec, Range, generate
 from gst_jobflow.structures.material import OfMaterial
 
-Range = tuple[Positive, Positive]
 _BINS = 10
 _DRAWN = 3
 """Candidates that are drawn by their enthalpy for each one that is chosen of them by its surroundings."""

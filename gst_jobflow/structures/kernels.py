@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 _BLANK, _TAB, _RETURN, _LINE = 32, 9, 13, 10
 _PLUS, _MINUS, _POINT, _ZERO, _NINE = 43, 45, 46, 48, 57
-_CAPITAL, _SMALL, _EXPONENT = 65, 97, 101
+_CAPITAL, _EXPONENT = 65, 101
 _LETTERS = 26
 _CASE = 32
 # whole numbers up to 2^53 and powers of ten up to 10^22 are exact, so one multiplication or division rounds as `float`

@@ -132,7 +132,8 @@ def test_a_file_that_is_no_potential_is_one_line(tmp_path: Path) -> None:
 
 
 def test_options_for_ace_only_are_refused_before_the_fit() -> None:
-    from gst_jobflow.cli.fit_options import check_model, fit_config
+    from gst_jobflow.cli.fit_options import fit_config
+    from gst_jobflow.cli.submit.fit import AceOptions
     from gst_jobflow.documents import Potential, PotentialArtifacts
     from gst_jobflow.dynamics.potential_files import check_kind
 
@@ -144,10 +145,11 @@ def test_options_for_ace_only_are_refused_before_the_fit() -> None:
         check_kind(stored)
     with pytest.raises(InputError, match="is grace/fs, not ACE"):
         fit_config(("Sb", "Te"), parent=stored)
+    options = AceOptions(preset="small", solver=None, parent=None, first_guess=False, upfit=0.1, ensemble=1)
     with pytest.raises(InputError, match="--preset, --upfit: for ACE fits only"):
-        check_model("grace", "small", None, None, False, 0.1, 1)
+        options.check("grace")
     with pytest.raises(InputError, match="no model 'grce'"):
-        check_model("grce", None, None, None, False, None, 1)
+        options.check("grce")
 
 
 @pytest.fixture(scope="module")

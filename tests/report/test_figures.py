@@ -19,7 +19,7 @@ from . import synthetic
 
 def rows(**columns) -> StructureRows:
     base = {"formula": ["Sb2Te3"] * 3, "config_type": ["rss", "crystal", "rss"], "n_atoms": [5, 10, 15]}
-    base |= {"min_distance_A": [2.1, 2.9, 2.5], "density_g_cm3": [6.0, 6.5, 5.9], "iteration": [0] * 3}
+    base |= {"min_distance_A": [2.1, 2.9, 2.5], "density_g_cm3": [6.0, 6.5, 5.9]}
     return StructureRows(**(base | columns))
 
 

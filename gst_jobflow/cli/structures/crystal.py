@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from gst_jobflow.base.strict import checked
 from gst_jobflow.cli.common import IterationOption, TagOption, chosen_material, parse_repeat
-from gst_jobflow.cli.option_group import option
+from gst_jobflow.cli.option_group import argument, option
 from gst_jobflow.cli.structures.made import Output, Seed, deliver
 from gst_jobflow.structures.families import CrystalSpec, crystal_family
 
 
 def crystal(
-    kind: Annotated[str, typer.Argument(help="rocksalt (disordered, any composition) or trigonal.")],
-    formula: Annotated[
-        str,
-        typer.Argument(help="Formula of a crystal of the material; for Ge-Sb-Te: Ge1Sb2Te4, Ge2Sb2Te5, Sb2Te3, GeTe."),
-    ],
+    kind: str = argument("rocksalt (disordered, any composition) or trigonal.", default=...),
+    formula: str = argument(
+        "Formula of a crystal of the material; for Ge-Sb-Te: Ge1Sb2Te4, Ge2Sb2Te5, Sb2Te3, GeTe.", default=...
+    ),
     repeat: str = option("Cells along x, y, z, e.g. 2x2x2.", default="2x2x2"),
     lattice: float | None = option("Rock-salt lattice constant, Å."),
     rattle: float = option("Standard deviation of random displacements, Å.", default=0.0, min=0),

@@ -91,13 +91,7 @@ class CellOptions:
     as_json: JsonOption = False
 
     def spec(self, model: Any, **own: Any) -> Any:
-        """Return the specification: options replace fields of --config, which replace those of the paper's cell.
-
-        Raises
-        ------
-        InputError
-            A field or value is refused, or options contradict each other.
-        """
+        """Return the specification: options replace fields of --config, which replace those of the paper's cell."""
         given = {
             "formula": self.formula,
             "barrier_density_g_cm3": self.barrier_density,
@@ -228,31 +222,22 @@ class _Request:
 
     def _write(self, block: Atoms, source: str, output: Path) -> dict[str, Any]:
         restart = output.with_name(f"{output.name.removesuffix('.gz').rsplit('.', 1)[0]}.restart")
+        given = (self.spec, block, output, self._elements(), source)
+        groups: dict[str, Any] = {}
+        made: Any
         with progress_line() as progress:
             if self.options.format == "replicate":
-                replicated = write_replicated(
-                    self.spec,
-                    block,
-                    output,
-                    self._elements(),
-                    source,
-                    restart if self.options.restart else None,
-                    progress,
-                )
-                files, groups, layers = replicated.files(), {}, replicated.column.layers
-                report = replicated.report
+                made = write_replicated(*given, restart if self.options.restart else None, progress)
+                layers = made.column.layers
             else:
-                written = write_device(self.spec, block, output, self._elements(), source, progress)
-                files, groups, layers, report = written.files(), written.groups, written.layers, written.report
+                made = write_device(*given, progress)
+                groups, layers = made.groups, made.layers
+        files = made.files()
         if self.options.restart:
-            write_restart(replicated if self.options.format == "replicate" else written, restart)
+            write_restart(made, restart)
             files.append(restart)
-        return {
-            "files": [str(file) for file in files],
-            "groups": groups,
-            "layers": layer_dicts(layers),
-            "report": report,
-        }
+        names = [str(file) for file in files]
+        return {"files": names, "groups": groups, "layers": layer_dicts(layers), "report": made.report}
 
     def _store(self, block: Atoms, source: str) -> dict[str, Any]:
         check_fits_database(self.spec)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from gst_jobflow.base.cores import cores
@@ -11,7 +9,7 @@ from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import checked
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import IterationOption, JsonOption, TagOption, open_project, print_json, say
-from gst_jobflow.cli.option_group import flag, option
+from gst_jobflow.cli.option_group import argument, flag, option
 from gst_jobflow.cli.structures.made import said_of_new, store_unless
 from gst_jobflow.documents import Potential, Structure, Study
 from gst_jobflow.selection.failures import FailureFrames, check_is_robustness, failed_runs, failure_documents
@@ -20,7 +18,7 @@ from gst_jobflow.store.lookup import get_located
 
 
 def command(
-    study: Annotated[str, typer.Argument(help="Robustness study: id or name.")],
+    study: str = argument("Robustness study: id or name.", default=...),
     potential: list[str] | None = option("Take failures of this potential only (repeatable)."),
     number: int = option("Most frames of each failed run.", "--number", "-N", "-n", default=3, min=1),
     spacing_ps: float = option("Smallest time between them, ps.", default=0.5, min=1e-3),

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import checked
 from gst_jobflow.cli.common import IterationOption, TagOption, chosen_material
-from gst_jobflow.cli.option_group import flag, option
+from gst_jobflow.cli.option_group import argument, flag, option
 from gst_jobflow.cli.structures.made import Output, Seed, deliver
 from gst_jobflow.structures.families import hard_sphere_family
 from gst_jobflow.structures.hard_sphere import HardSphereSpec
 
 
 def hard_sphere(
-    formula: Annotated[
-        str,
-        typer.Argument(help="Composition, such as one of the material; for Ge-Sb-Te: Ge2Sb2Te5. Only ratios matter."),
-    ],
+    formula: str = argument(
+        "Composition, such as one of the material; for Ge-Sb-Te: Ge2Sb2Te5. Only ratios matter.", default=...
+    ),
     atoms: int = option("Atoms in each structure.", default=36, min=1),
     number: int = option("Number of structures.", "--number", "-N", default=1, min=1),
     density: str | None = option("Density, g/cm3: a number, or a range such as 5.2-6.2; default: the material's."),
@@ -51,27 +48,16 @@ def _spec(
     formula: str, atoms: int, density: str, min_distances: list[str], shape: str, nearest: bool, seed: int
 ) -> Any:
     pairs: dict[str, float] = {}
-    everywhere: dict[str, Any] = {}
+    values: dict[str, Any] = {"formula": formula, "n_atoms": atoms, "cell_shape": shape, "seed": seed}
     try:
         for text in min_distances:
             pair, sign, value = text.rpartition("=")
             if sign:
                 pairs[pair] = float(value)
             else:
-                everywhere["min_distance_A"] = _number_or_range(value)
-        density_g_cm3 = _number_or_range(density)
+                values["min_distance_A"] = _number_or_range(value)
+        values["density_g_cm3"] = _number_or_range(density)
     except ValueError as err:
         raise InputError(str(err), "write numbers as 2.4, pairs as Ge-Te=2.5, ranges as 5.2-6.2") from err
-    return checked(
-        HardSphereSpec,
-        {
-            "formula": formula,
-            "n_atoms": atoms,
-            "density_g_cm3": density_g_cm3,
-            "min_distances_A": pairs,
-            "cell_shape": shape,
-            "rounding": "nearest" if nearest else "exact",
-            "seed": seed,
-            **everywhere,
-        },
-    )
+    rounding = "nearest" if nearest else "exact"
+    return checked(HardSphereSpec, {**values, "min_distances_A": pairs, "rounding": rounding})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -21,10 +21,9 @@ _FEW = 10
 
 
 def command(
-    sources: Annotated[
-        list[str],
-        typer.Option("--from", help="Trajectory by id or name, cycle, or CYCLE:N for its N-th operation (repeatable)."),
-    ],
+    sources: list[str] = option(
+        "Trajectory by id or name, cycle, or CYCLE:N for its N-th operation (repeatable).", "--from", default=...
+    ),
     every_ps: float | None = option("Time between frames.", min=1e-3),
     decorrelated: bool = flag("Space frames by the correlation time of the energy; the default.", "--decorrelated"),
     number: int | None = option("Largest number of frames.", "--number", "-N", "-n", min=1),

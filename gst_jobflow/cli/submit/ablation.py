@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from gst_jobflow.base.errors import InputError
-from gst_jobflow.base.settings import Project
 from gst_jobflow.base.strict import checked
 from gst_jobflow.base.words import counted
 from gst_jobflow.cli.common import open_project, parse_assignments
 from gst_jobflow.cli.fit_options import fit_config, varied
-from gst_jobflow.cli.option_group import flag, option
-from gst_jobflow.cli.submit.options import ConfigFile, FitOption, Preset, read_config
+from gst_jobflow.cli.option_group import argument, flag, option
+from gst_jobflow.cli.submit.options import ConfigFile, FitOption, read_config
 from gst_jobflow.cli.submit.submission import Estimate, Yes, check_flow, submit_flow
 from gst_jobflow.datasets.change import check_fractions, fraction_datasets
 from gst_jobflow.datasets.spec import RANDOM_TYPES
@@ -26,7 +22,7 @@ from gst_jobflow.store.lookup import get_located
 
 
 def command(
-    dataset_id: Annotated[str, typer.Argument(help="Id of the dataset, or its beginning.")],
+    dataset_id: str = argument("Id of the dataset, or its beginning.", default=...),
     vary: list[str] | None = option("A field and its values, e.g. embedding.n_densities=1,2,3 (repeatable)."),
     share: str | None = option(
         "Shares of the random training structures, e.g. random=1,0.5,0.25,0: nested, one test set."
@@ -39,7 +35,7 @@ def command(
         "YAML file for --robustness; gst submit robustness --show-config prints one."
     ),
     name: str = option("Name of the study.", default="ablation"),
-    preset: Preset = None,
+    preset: str | None = option("Preset of all fits: gst-ace-24, small or linear."),
     config: ConfigFile = None,
     option: FitOption = None,
     estimate: Estimate = False,
@@ -65,13 +61,9 @@ def command(
     check_flow(maker.make(found.id, [(each, found.id) for each in shares]), project, show=estimate, yes=yes)
     if not estimate:
         made = fraction_datasets(results, found.id, shares, kinds, share_seed) if shares else []
-        _submit(maker, project, found, [(share, one.dataset.id) for share, one in zip(shares, made, strict=True)])
-
-
-def _submit(maker: AblationMaker, project: Project, dataset: Dataset, by_share: list[tuple[float, str]]) -> None:
-    flow = maker.make(dataset.id, by_share)
-    fits = sum(each.name.startswith("fit ") for each in flow.jobs)
-    submit_flow(flow, project, f"{counted(fits, 'fit')} to dataset {dataset.name}")
+        flow = maker.make(found.id, [(share, one.dataset.id) for share, one in zip(shares, made, strict=True)])
+        fits = sum(each.name.startswith("fit ") for each in flow.jobs)
+        submit_flow(flow, project, f"{counted(fits, 'fit')} to dataset {found.name}")
 
 
 def _shares(text: str | None) -> list[float]:

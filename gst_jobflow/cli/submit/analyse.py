@@ -9,9 +9,9 @@ from gst_jobflow.analysis.plan import formula_of
 from gst_jobflow.analysis.run import MOST_STRUCTURES
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.words import counted
-from gst_jobflow.cli.analyse import AnalyseOptions, Source, Where, runs_of
+from gst_jobflow.cli.analyse import AnalyseOptions, Where, runs_of
 from gst_jobflow.cli.common import open_project
-from gst_jobflow.cli.option_group import with_options
+from gst_jobflow.cli.option_group import argument, with_options
 from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
 from gst_jobflow.selection.frames import stored_structures
 from gst_jobflow.store import Results
@@ -19,7 +19,7 @@ from gst_jobflow.store import Results
 
 @with_options(AnalyseOptions, "options")
 def command(
-    source: Source = None,
+    source: str | None = argument("A trajectory or a cycle by id or name, or CYCLE:N for its N-th operation."),
     where: Where = None,
     options: AnalyseOptions = AnalyseOptions(),
     estimate: Estimate = False,

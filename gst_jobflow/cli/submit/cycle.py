@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
 from gst_jobflow.base.errors import InputError, nearest
 from gst_jobflow.base.plugins import known
 from gst_jobflow.cli.common import chosen_material, open_project, say
-from gst_jobflow.cli.option_group import flag, option
+from gst_jobflow.cli.option_group import argument, flag, option
 from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
 from gst_jobflow.devices.cell.spec import CELLS
 from gst_jobflow.devices.cycle import CycleMaker
@@ -20,7 +16,7 @@ from gst_jobflow.store.lookup import locate
 
 
 def command(
-    device: Annotated[str, typer.Argument(help=f"{', '.join(known('cells', CELLS))}.")],
+    device: str = argument(f"{', '.join(known('cells', CELLS))}.", default=...),
     potential: str | None = option("Id or name; default with --from: that of the state."),
     programme: str | None = option(
         "YAML file or name: cross-point and mushroom are the paper's; docs/devices.md lists all."

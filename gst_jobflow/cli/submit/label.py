@@ -6,11 +6,11 @@ from jobflow import Flow
 
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.words import counted
-from gst_jobflow.cli.common import open_project
+from gst_jobflow.cli.common import open_project, parse_assignments
 from gst_jobflow.cli.option_group import flag, option
-from gst_jobflow.cli.submit.options import Backend, Functional, Options, Where, labeller
 from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
 from gst_jobflow.labelling.backend import FEWEST_IN_A_JOB
+from gst_jobflow.labelling.choose import backend_of
 from gst_jobflow.labelling.cost import cost_model
 from gst_jobflow.labelling.maker import LabelMaker, chunks
 from gst_jobflow.store.connect import connect
@@ -18,14 +18,20 @@ from gst_jobflow.store.query import make_query
 
 
 def command(
-    backend: Backend,
-    where: Where = None,
+    backend: str = option(
+        "vasp, cp2k, tblite, mace, grace, chgnet or another installed calculator by name, or ase with "
+        "--option calculator=package.module:Name.",
+        default=...,
+    ),
+    where: list[str] | None = option("Which structures, as in gst query: 'config_type=crystal'.", "--where", "-w"),
     chunk: int | None = option(
         "Structures per job, on average; default: 20 (tblite and models: 200), or more for at most 400 jobs.", min=1
     ),
     retry_failed: bool = flag("Compute failed labels again.", "--retry-failed"),
-    functional: Functional = None,
-    option: Options = None,
+    functional: str | None = option("Functional of vasp: PBE, PBEsol, RPBE or r2SCAN; each is a method of its own."),
+    options: list[str] | None = option(
+        "A field of the backend's settings, e.g. electronic_temperature_K=2000 (repeatable).", "--option"
+    ),
     estimate: Estimate = False,
     yes: Yes = False,
 ) -> None:
@@ -34,7 +40,8 @@ def command(
     Example: gst submit label --backend cp2k -w "tags=iter-0 n_atoms<=24"
     """
     project = open_project()
-    chosen = labeller(project, backend, functional, option)
+    settings = parse_assignments(options or [], "--option") | ({"functional": functional} if functional else {})
+    chosen = backend_of(backend, project, settings)
     query = make_query("structures", where or [])
     database = connect(project)
     found = list(database["structures"].find(query.where, {"n_atoms": 1}).sort("_id", 1))

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
 from gst_jobflow.base.strict import checked
 from gst_jobflow.cli.common import chosen_material, open_project
-from gst_jobflow.cli.option_group import option
+from gst_jobflow.cli.option_group import argument, option
 from gst_jobflow.cli.submit.submission import Estimate, Yes, submit_flow
 from gst_jobflow.documents import Potential
 from gst_jobflow.dynamics.maker import MeltQuenchMaker
@@ -21,8 +17,8 @@ from gst_jobflow.structures.hard_sphere import HardSphereSpec
 
 
 def command(
-    formula: Annotated[str, typer.Argument(help="Composition of the material; for Ge-Sb-Te: Ge1Sb2Te4.")],
-    potential: Annotated[str, typer.Option(help="Id or name of the potential.")],
+    formula: str = argument("Composition of the material; for Ge-Sb-Te: Ge1Sb2Te4.", default=...),
+    potential: str = option("Id or name of the potential.", default=...),
     atoms: int = option("Atoms in the cell.", default=252, min=6),
     density: float | None = option("Density, g/cm3; default: the material's."),
     melt: float = option("Temperature of the melt, K.", default=2000.0),

@@ -7,54 +7,19 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from gst_jobflow.base.settings import Project
 from gst_jobflow.base.strict import StrictModel, checked
-from gst_jobflow.cli.common import chosen_material, parse_assignments, read_yaml
-from gst_jobflow.labelling.backend import LabelBackend
-from gst_jobflow.labelling.choose import backend_of
+from gst_jobflow.cli.common import chosen_material, read_yaml
 
 PlanT = TypeVar("PlanT", bound=StrictModel)
-Where = Annotated[
-    list[str] | None, typer.Option("--where", "-w", help="Which structures, as in gst query: 'config_type=crystal'.")
-]
-Options = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--option", help="A field of the backend's settings, e.g. electronic_temperature_K=2000 (repeatable)."
-    ),
-]
 FitOption = Annotated[
     list[str] | None, typer.Option("--option", help="A field of the fit, e.g. loss.kappa=0.3 (repeatable).")
 ]
-Backend = Annotated[
-    str,
-    typer.Option(
-        help="vasp, cp2k, tblite, mace, grace, chgnet or another installed calculator by name, or ase with --option "
-        "calculator=package.module:Name."
-    ),
-]
-Functional = Annotated[
-    str | None, typer.Option(help="Functional of vasp: PBE, PBEsol, RPBE or r2SCAN; each is a method of its own.")
-]
-Preset = Annotated[str | None, typer.Option(help="Preset of all fits: gst-ace-24, small or linear.")]
 PlanFile = Annotated[Path | None, typer.Option("--config", help="YAML file of the plan; --show-config prints one.")]
 ConfigFile = Annotated[Path | None, typer.Option(help="YAML file with fields of the fit that replace the preset's.")]
 
 
-def labeller(project: Project, name: str, functional: str | None, option: list[str] | None) -> LabelBackend:
-    """Return the backend that `--backend`, `--functional` and `--option` name."""
-    options = parse_assignments(option or [], "--option")
-    return backend_of(name, project, {**options, "functional": functional} if functional else options)
-
-
 def read_plan(model: type[PlanT], file: Path | None, compositions: str | None, **given: Any) -> PlanT:
-    """Return the plan in the file of `--config`, with options that are not None over its fields.
-
-    Raises
-    ------
-    InputError
-        A key is unknown or a value does not fit.
-    """
+    """Return the plan in the file of `--config`, with options that are not None over its fields."""
     values, where = read_config(file)
     given.setdefault("material", values.pop("material", None) or chosen_material())
     if compositions:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Any, get_args
 
 import typer
 
@@ -27,7 +27,7 @@ from gst_jobflow.store.lineage import locate
 
 
 def command(
-    mode: Annotated[str, typer.Argument(help="weak, strong, size or memory.")],
+    mode: str = argument("weak, strong, size or memory.", default=...),
     potentials: list[str] | None = argument("Ids or names of the potentials to compare."),
     atoms: str | None = option("Atoms of the cells, e.g. 1000,10000; weak: of each node or rank."),
     ranks: str | None = option("MPI ranks on this machine, e.g. 1,2; default: all cores."),

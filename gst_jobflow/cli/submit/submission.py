@@ -58,13 +58,7 @@ def submit_flow(
 
 
 def check_flow(flow: Flow | Job, project: Project, *, show: bool, yes: bool, elements: Collection[str] = ()) -> None:
-    """Print the estimated cost of a flow if asked for, else check programs; refuse one above the budget unless `yes`.
-
-    Raises
-    ------
-    InputError, MissingProgramError
-        As :func:`submit_flow`.
-    """
+    """Print the cost of a flow if asked for, else check programs, and budget unless `yes`; raises as `submit_flow`."""
     request_by_category(flow, global_options().resources)
     budget = project.settings.launch.budget_core_hours
     if show or (budget is not None and not yes):

@@ -22,13 +22,7 @@ from gst_jobflow.store.atoms import load_atoms
 
 
 def cycle_data(request: FigureRequest) -> CycleData:
-    """Return the cycle of a request with its trajectories; None for an operation that has not run.
-
-    Raises
-    ------
-    DataError
-        No operation has run.
-    """
+    """Return the cycle of a request with its trajectories, None where one has not run; raises DataError if none has."""
     (cycle,) = request.documents
     wanted = [each.trajectory_id for each in cycle.operations]
     known = {run.id: run for run in request.results.get_many(Trajectory, [id for id in wanted if id])}
@@ -101,13 +95,7 @@ def draw_grains(request: FigureRequest) -> Drawn:
 def _states(
     results: Results, data: CycleData, analysis: str
 ) -> Iterator[tuple[str, Any, Series, int, dict[str, Any] | None]]:
-    """Yield title, atoms, series, step and heated dome of the start and of the end of each operation.
-
-    Raises
-    ------
-    DataError
-        The end of an operation was not analysed.
-    """
+    """Yield title, atoms, series, step and heated dome of the start and of the end, analysed, of each operation."""
     dome, begun = None, False
     for name, run in data.steps:
         series = newest(run, analysis)

@@ -1,18 +1,24 @@
-"""Draw figures of the catalogue into files."""
+"""Draw figures of the catalogue into files: PNG, SVG and PDF, with the plotted numbers as CSV beside them."""
 
 from __future__ import annotations
 
+import csv
+import io
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gst_jobflow import __version__
 from gst_jobflow.analysis.reference_frames import ReferenceSource
-from gst_jobflow.report.catalogue.kinds import FigureKind, FigureRequest
-from gst_jobflow.report.catalogue.write import FORMATS, write_figure
+from gst_jobflow.base.atomic import replacing, write_text
+from gst_jobflow.report.catalogue.kinds import Drawn, FigureKind, FigureRequest
 from gst_jobflow.report.paper import paper_numbers
+from gst_jobflow.report.style import saved, settle
 from gst_jobflow.store import Results
+
+FORMATS = ("png", "svg", "pdf")
 
 
 @dataclass(frozen=True)
@@ -36,21 +42,10 @@ def draw_one(
     mixed: bool = False,
     reference: ReferenceSource | None = None,
 ) -> WrittenFigure:
-    """Draw one figure and write its files.
+    """Draw one figure and write its files; `paper`, `mixed` and `reference` are those of `FigureRequest`.
 
-    Parameters
-    ----------
-    place
-        A folder, where names follow from figure and documents, or a path without ending.
-    paper, mixed, reference
-        See `FigureRequest`.
-
-    Raises
-    ------
-    DataError
-        The documents lack what the figure shows.
-    InputError
-        The documents do not belong into one figure.
+    `place` is a folder, where names follow from figure and documents, or a path without ending. Raises DataError if the
+    documents lack what the figure shows, and InputError if they do not belong into one figure.
     """
     drawn = kind.draw(FigureRequest(results, documents, paper, mixed, reference))
     ids = "-".join(each.id[:8] for each in documents[:3]) + ("-more" if len(documents) > 3 else "")
@@ -58,7 +53,7 @@ def draw_one(
     words = ["gst", "figure", kind.name, *(each.id for each in documents)]
     flags = [*(["--paper"] if paper else []), *(["--mixed"] if mixed else [])]
     command = shlex.join([*words, *flags, *(_options(reference) if reference else [])])
-    files = write_figure(drawn, kind.shows, command, stem, formats)
+    files = _write(drawn, kind.shows, command, stem, formats)
     source = f" Paper: {paper_numbers()['source']}." if kind.overlays else " The paper prints no numbers of it."
     source *= paper
     return WrittenFigure(files, drawn.made_of, command, f"{drawn.remark}{source}".strip())
@@ -71,3 +66,28 @@ def _options(reference: ReferenceSource) -> list[str]:
     if reference.fingerprint is not None:
         found += ["--fingerprint", reference.fingerprint]
     return found + (["--after-ps", f"{reference.after_ps:g}"] if reference.after_ps else [])
+
+
+def _write(drawn: Drawn, title: str, command: str, stem: Path, formats: Sequence[str]) -> list[Path]:
+    """Write STEM.png, STEM.svg, STEM.pdf and STEM.csv; numbers have all their digits, and None is an empty cell."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    settle(drawn.figure)
+    written = [stem.with_name(f"{stem.name}.{kind}") for kind in (*formats, "csv")]
+    for target, kind in zip(written, formats, strict=False):
+        content = saved(drawn.figure, kind, _metadata(kind, title, command, drawn.made_of))
+        with replacing(target, durable=False) as part:
+            part.write_bytes(content)
+    text, numbers = io.StringIO(), drawn.plotted()
+    csv.writer(text, lineterminator="\n").writerows([numbers.columns, *numbers.rows])
+    write_text(written[-1], text.getvalue(), durable=False)
+    return written
+
+
+def _metadata(kind: str, title: str, command: str, made_of: Sequence[str]) -> dict[str, Any]:
+    """Return the metadata of a file: title, ids, command and version, and no date, so that files are reproducible."""
+    ids, program = " ".join(made_of), f"gst_jobflow {__version__}"
+    if kind == "png":
+        return {"Title": title, "Source": ids, "Description": command, "Software": program}
+    if kind == "svg":
+        return {"Title": title, "Source": ids, "Description": command, "Creator": program, "Date": None}
+    return {"Title": title, "Keywords": ids, "Subject": command, "Creator": program, "CreationDate": None}

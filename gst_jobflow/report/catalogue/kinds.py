@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gst_jobflow.analysis.reference_frames import ReferenceSource
 from gst_jobflow.documents import Document
+from gst_jobflow.report.plot_types import Figure
 from gst_jobflow.report.plotted import COLUMNS, plotted_rows
 from gst_jobflow.store import Results
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)

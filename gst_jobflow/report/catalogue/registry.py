@@ -183,13 +183,7 @@ FIGURES = (
 
 
 def all_figures() -> list[FigureKind]:
-    """Return our figures, and those of plugins.
-
-    Raises
-    ------
-    MissingProgramError
-        A plugin cannot be imported, or offers something else.
-    """
+    """Return our figures, and those of plugins; raises MissingProgramError if one of these cannot be imported."""
     own = {each.name: each for each in FIGURES}
     return [_figure(name, own) for name in known("figures", own)]
 
@@ -203,13 +197,7 @@ def _figure(name: str, own: dict[str, FigureKind]) -> FigureKind:
 
 
 def find_kind(name: str) -> FigureKind:
-    """Return the figure of a name, or of its number in the paper.
-
-    Raises
-    ------
-    InputError
-        There is no such figure; the nearest name is given.
-    """
+    """Return the figure of a name, or of its number in the paper; raises InputError with the nearest name."""
     by_name = {each.name: each for each in FIGURES} | {number: each for each in FIGURES for number in each.paper}
     found = by_name.get(name.lower().removeprefix("fig-").removeprefix("fig."))
     if found is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from gst_jobflow.base.errors import DataError
 from gst_jobflow.documents import Trajectory
@@ -11,9 +10,7 @@ from gst_jobflow.report.catalogue.kinds import Drawn, FigureRequest, named
 from gst_jobflow.report.catalogue.sources import one_potential
 from gst_jobflow.report.figures.analysis import LiquidStructure
 from gst_jobflow.report.liquid import liquid_structures
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from gst_jobflow.report.plot_types import Figure
 
 
 def draw_liquid(

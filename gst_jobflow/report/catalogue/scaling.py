@@ -23,12 +23,8 @@ _COLUMNS = (
 def draw_scaling(request: FigureRequest) -> Drawn:
     """Draw speed, efficiency, communication and memory of each potential, a curve each.
 
-    Raises
-    ------
-    DataError
-        No curve has two points.
-    InputError
-        Curves are of several compositions or processors, or two potentials share a name.
+    Raises DataError if no curve has two points, and InputError if curves are of several compositions or processors, or
+    two potentials share a name.
     """
     studies: Sequence[Study] = request.documents
     rows = [row for study in studies for row in study.table if row["state"] in ("measured", OUT_OF_MEMORY)]

@@ -18,12 +18,8 @@ _NAMED = 5
 def chosen(results: Results, kind: FigureKind, words: Sequence[str]) -> list[Any]:
     """Return the documents that the user names; without a name the newest one that the figure can show.
 
-    Raises
-    ------
-    InputError
-        A document is unknown or of another kind, or there are several for a figure of one.
-    DataError
-        There is no such document, or a study lacks members.
+    Raises InputError for an unknown document, one of another kind, or several for a figure of one, and DataError if
+    there is none, or a study lacks members.
     """
     if len(words) > 1 and not kind.joins:
         raise InputError(f"{kind.name} shows one {kind.needs}, not {len(words)}", "draw them one by one")
@@ -43,13 +39,7 @@ def chosen(results: Results, kind: FigureKind, words: Sequence[str]) -> list[Any
 
 
 def newest_document(results: Results, kind: FigureKind) -> Any:
-    """Return the newest document that a figure can show.
-
-    Raises
-    ------
-    DataError
-        There is none.
-    """
+    """Return the newest document that a figure can show; raises DataError if there is none."""
     found = next(iter(results.find(kind.model, kind.where, [("created_at", -1)])), None)
     if found is None:
         raise DataError(f"{kind.name} needs a {kind.needs}, and the database has none", f"make one: {kind.made_by}")
@@ -58,13 +48,7 @@ def newest_document(results: Results, kind: FigureKind) -> Any:
 
 
 def check_complete(results: Results, document: Any) -> None:
-    """Refuse a study that lacks members, or a cycle that lacks runs.
-
-    Raises
-    ------
-    DataError
-        Members are not in the database; the message names them.
-    """
+    """Refuse a study that lacks members, or a cycle that lacks runs, by a DataError that names them."""
     if isinstance(document, Study):
         members = [(member.collection, member.id) for member in document.members]
     elif isinstance(document, Cycle):
@@ -88,13 +72,7 @@ def check_complete(results: Results, document: Any) -> None:
 
 
 def one_potential(results: Results, what: str, potential_ids: Sequence[str | None], mixed: bool) -> None:
-    """Refuse one curve of several potentials unless the user wants it.
-
-    Raises
-    ------
-    InputError
-        There are several, and `mixed` is False.
-    """
+    """Refuse one curve of several potentials by an InputError, unless the user wants it."""
     ids = list(dict.fromkeys(id for id in potential_ids if id))
     if len(ids) > 1 and not mixed:
         names = [f"{each.name} ({each.id[:8]})" for each in results.get_many(Potential, ids)]

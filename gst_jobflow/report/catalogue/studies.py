@@ -41,7 +41,9 @@ def draw_ablation(request: FigureRequest) -> Drawn:
     }
     if not columns:
         raise DataError(f"no fit of study {study.name} has errors or a speed", "fit to a dataset with a test set")
-    potentials = potentials_of(request.results, study)
+    fits = [member.id for member in study.members if member.role == "fit"]
+    known = {each.id: each for each in request.results.get_many(Potential, fits)}
+    potentials = [known[id] for id in fits]
     rows = [
         _ablation_row(study, row, potential, request.paper)
         for row, potential in zip(study.table, potentials, strict=True)
@@ -56,13 +58,6 @@ def draw_ablation(request: FigureRequest) -> Drawn:
     )
 
 
-def potentials_of(results: Results, study: Study) -> list[Potential]:
-    """Return the fits of an ablation in the order of its table."""
-    ids = [member.id for member in study.members if member.role == "fit"]
-    found = {each.id: each for each in results.get_many(Potential, ids)}
-    return [found[id] for id in ids]
-
-
 def varied(study: Study) -> list[str]:
     """Return the columns of an ablation that hold what was varied."""
     return [*(["random_share"] if "random_shares" in study.plan else []), *study.plan["vary"]]
@@ -72,15 +67,10 @@ def _ablation_row(study: Study, row: dict[str, Any], potential: Potential, paper
     what = ", ".join(_said(key, row[key]) for key in varied(study))
     values = {key: row[key] for key in ABLATION_COLUMNS if row.get(key) is not None}
     intervals = {"success": (row["success_low"], row["success_high"])} if "success" in values else {}
-    same = (float(row.get("random_share", 1.0)), potential.n_densities, potential.n_functions)
-    theirs = (
-        next((each for each in paper_numbers()["ablation"]["rows"] if _inputs(each) == same), None) if paper else None
-    )
-    return AblationRow(what, values, intervals, {} if theirs is None else _paper_row(theirs).paper)
-
-
-def _inputs(row: dict[str, Any]) -> tuple[float, int | None, int]:
-    return row["random_share"], row["n_densities"], row["functions"]
+    same = [float(row.get("random_share", 1.0)), potential.n_densities, potential.n_functions]
+    inputs = ("random_share", "n_densities", "functions")
+    theirs = [each for each in paper_numbers()["ablation"]["rows"] if paper and [each[key] for key in inputs] == same]
+    return AblationRow(what, values, intervals, _paper_row(theirs[0]).paper if theirs else {})
 
 
 def _paper_row(row: dict[str, Any]) -> AblationRow:

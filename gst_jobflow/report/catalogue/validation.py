@@ -55,13 +55,7 @@ def draw_compared_curves(request: FigureRequest, family: str) -> Drawn:
 
 
 def stored_curves(results: Results, study: Study, formulas: Sequence[str], family: str) -> list[ComparedCurve]:
-    """Read the curves of a family (``rdf`` or ``angles``) of compositions from the file of a validation.
-
-    Raises
-    ------
-    DataError
-        The file is gone.
-    """
+    """Read the curves of a family (``rdf`` or ``angles``) of compositions; raises DataError if their file is gone."""
     if not study.files:
         return []
     names = {row["potential_id"]: row["potential"] for row in rows_by_name(study)}

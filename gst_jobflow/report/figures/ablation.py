@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from gst_jobflow.report import palette
+from gst_jobflow.report.plot_types import Axes, Figure
 from gst_jobflow.report.style import WIDE_IN, canvas, legend_below, styled
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _OURS, _PAPER = palette.METHODS[0], palette.METHODS[1]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,12 +17,9 @@ from gst_jobflow.analysis.series import Series, newest
 from gst_jobflow.documents import Trajectory
 from gst_jobflow.report import palette
 from gst_jobflow.report.figures.cycle import dome_of, dome_outline, operation_columns, z_time_map
+from gst_jobflow.report.plot_types import Axes, Figure
 from gst_jobflow.report.style import GREY, PANEL_IN, WIDE_IN, canvas, legend_below, legend_entries, panel_grid, styled
 from gst_jobflow.store.files.artifacts import ArtifactStore
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Steps = Sequence[tuple[str, "Trajectory"]]
 
@@ -55,50 +52,37 @@ FIELDS = (
     Field("gamma", "gamma", "γ", "magma", (None, None)),
 )
 _Panels = tuple[tuple[str, tuple[Curve, ...]], ...]
+
+
+def _of(analysis: str, **labels: str) -> tuple[Curve, ...]:
+    """Return the curves of an analysis by column."""
+    return tuple(Curve(analysis, column, label) for column, label in labels.items())
+
+
+_K_BAR = {"k_bar_fraction": "crystal-like by k-bar", "k_bar_mean": "mean k-bar"}
+_AGREEMENT = {"k_bar_agreement": "atoms that both call the same", "k_bar_auc": "area under the ROC"}
 ORDER: _Panels = (
-    (
-        "share or mean",
-        (
-            Curve("tellurium", "crystalline_fraction", "crystal-like by {name}"),
-            Curve("k-bar", "k_bar_fraction", "crystal-like by k-bar"),
-            Curve("k-bar", "k_bar_mean", "mean k-bar"),
-        ),
-    ),
-    (
-        "agreement",
-        (
-            Curve("k-bar", "k_bar_agreement", "atoms that both call the same"),
-            Curve("k-bar", "k_bar_auc", "area under the ROC"),
-        ),
-    ),
+    ("share or mean", _of("tellurium", crystalline_fraction="crystal-like by {name}") + _of("k-bar", **_K_BAR)),
+    ("agreement", _of("k-bar", **_AGREEMENT)),
 )
 GRAINS: _Panels = (
-    ("number of grains", (Curve("grains", "n_grains_from_*"),)),
-    ("mean diameter\n(Å)", (Curve("grains", "grain_diameter_A", "mean diameter"),)),
-    (
-        "share",
-        (Curve("grains", "share_in_grains", "atoms in grains"), Curve("grains", "boundary_share", "at boundaries")),
-    ),
+    ("number of grains", _of("grains", **{"n_grains_from_*": ""})),
+    ("mean diameter\n(Å)", _of("grains", grain_diameter_A="mean diameter")),
+    ("share", _of("grains", share_in_grains="atoms in grains", boundary_share="at boundaries")),
 )
+_NEW = {"grown_atoms": "grown", "nucleated_atoms": "nucleated", "loose_atoms": "in no grain"}
 GROWTH: _Panels = (
-    (
-        "new crystal-like\natoms",
-        (
-            Curve("growth", "grown_atoms", "grown"),
-            Curve("growth", "nucleated_atoms", "nucleated"),
-            Curve("growth", "loose_atoms", "in no grain"),
-        ),
-    ),
-    ("grown of new", (Curve("growth", "growth_share", "share grown"),)),
+    ("new crystal-like\natoms", _of("growth", **_NEW)),
+    ("grown of new", _of("growth", growth_share="share grown")),
 )
 GAMMA: _Panels = (
-    ("largest γ", (Curve("gamma", "gamma_max", "largest γ"),)),
-    ("share of atoms\nabove", (Curve("gamma", "gamma_above_*"),)),
+    ("largest γ", _of("gamma", gamma_max="largest γ")),
+    ("share of atoms\nabove", _of("gamma", **{"gamma_above_*": ""})),
 )
 MOTIFS: _Panels = (
-    ("share", (Curve("motifs", "homopolar_share", "homopolar bonds"), Curve("motifs", "tetrahedral_*"))),
-    ("bond-length\nratio", (Curve("motifs", "bond_length_ratio", "longer over shorter"),)),
-    ("neighbours", (Curve("motifs", "coordination_*"),)),
+    ("share", _of("motifs", homopolar_share="homopolar bonds", **{"tetrahedral_*": ""})),
+    ("bond-length\nratio", _of("motifs", bond_length_ratio="longer over shorter")),
+    ("neighbours", _of("motifs", **{"coordination_*": ""})),
 )
 ORIGIN_COLOURS = ("#C9CCD1", "#5E4FA2", "#009E73", "#E69F00", "#56B4E9")
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gst_jobflow.analysis.soap import PUBLISHED_CUTOFF, Calibration
 from gst_jobflow.report.palette import METHODS
+from gst_jobflow.report.plot_types import Axes, Figure
 from gst_jobflow.report.style import GREY, WIDE_IN, canvas, styled
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _BINS = 120
 

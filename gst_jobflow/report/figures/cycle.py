@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,11 +12,8 @@ from gst_jobflow.analysis.series import newest
 from gst_jobflow.documents import Trajectory
 from gst_jobflow.report import palette
 from gst_jobflow.report.collect import CycleData
+from gst_jobflow.report.plot_types import Axes, Figure
 from gst_jobflow.report.style import PANEL_IN, WIDE_IN, canvas, legend_below, panel, panel_grid, styled, tick_locator
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 # if durations differ by a larger factor, short operations get more than their share of the time axis
 _SAME_SCALE = 5.0
@@ -41,7 +38,7 @@ def cycle_overview(data: CycleData) -> Figure | None:
         _line(grid[1][column], start + time, run.thermo.get("temperature_K"), colour, name)
         _fraction(grid[2][column], start, run, colour, name)
         _mark_stages(grid[2][column], start, run)
-        _title(grid[0][column], name, run, column, steps)
+        _title(grid[0][column], name, run)
         start += max(run.duration_ps, float(time[-1]))
     labels = ("potential energy above\nstart (eV/mobile atom)", "temperature\n(K)", "crystal-like\nfraction")
     for row, label in zip(grid, labels, strict=True):
@@ -142,30 +139,19 @@ def _fraction(axes: Axes, start: float, run: Trajectory, colour: str, name: str)
     axes.plot(start + np.asarray(times) - origin, values, "o-", ms=3.2, color=colour, label=name)
 
 
-def _title(axes: Axes, name: str, run: Trajectory, column: int, steps: list[tuple[str, Trajectory]]) -> None:
+def _title(axes: Axes, name: str, run: Trajectory) -> None:
     lines = [name]
     if run.asked_energy_eV:
         added = run.added_energy_eV
         lines.append(f"asked {run.asked_energy_eV:.4g} eV")
         lines.append(f"logged {added:.4g} eV" if added is not None else "not logged")
     else:
-        lines += [_target(run), ""]
+        temperatures = {stage["temperature_K"] for stage in run.stages if stage.get("temperature_K")}
+        lines += [f"held at {max(temperatures):g} K" if temperatures else f"{run.duration_ps:g} ps", ""]
+    look: dict[str, Any] = {"fontsize": 10.5, "fontweight": "bold", "color": palette.operation(run.protocol)}
     for place, line in enumerate(lines):
-        axes.annotate(
-            line,
-            (0, 1),
-            (3, 34 - 14 * place),
-            xycoords="axes fraction",
-            textcoords="offset points",
-            fontsize=10.5 if place == 0 else 9,
-            fontweight="bold" if place == 0 else "normal",
-            color=palette.operation(run.protocol) if place == 0 else "#3C4652",
-        )
-
-
-def _target(run: Trajectory) -> str:
-    temperatures = {stage["temperature_K"] for stage in run.stages if stage.get("temperature_K")}
-    return f"held at {max(temperatures):g} K" if temperatures else f"{run.duration_ps:g} ps"
+        axes.annotate(line, (0, 1), (3, 34 - 14 * place), "axes fraction", "offset points", **look)
+        look = {"fontsize": 9, "color": "#3C4652"}
 
 
 def _profile(run: Trajectory, name: str, key: str) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
@@ -201,13 +187,7 @@ def temperature_lines(name: str, run: Trajectory) -> Figure | None:
 def pulse_profiles(
     pulses: Sequence[tuple[str, Trajectory]], ends_K: tuple[float, float] | None = None
 ) -> Figure | None:
-    """Draw temperature against z during each pulse, a panel a pulse.
-
-    Parameters
-    ----------
-    ends_K
-        Temperatures of bottom and top to draw dotted beside the first pulse.
-    """
+    """Draw temperature against z during each pulse, a panel a pulse; dotted: `ends_K`, bottom and top of the first."""
     profiles = [(name, profile) for name, run in pulses if (profile := _temperature(run)) is not None]
     if not profiles:
         return None
@@ -276,15 +256,8 @@ def z_time_map(
         if profile is not None:
             z, time, values = profile
             origin = (run.thermo.get("time_ps") or [0.0])[0]
-            image = axes.pcolormesh(
-                bin_edges(start + time - origin),
-                bin_edges(z),
-                values.T,
-                cmap=colours,
-                vmin=low,
-                vmax=top,
-                rasterized=True,
-            )
+            times = bin_edges(start + time - origin)
+            image = axes.pcolormesh(times, bin_edges(z), values.T, cmap=colours, vmin=low, vmax=top, rasterized=True)
         start += run.duration_ps
     row[0].set_ylabel("z (Å)")
     figure.supxlabel("time (ps)", fontsize=10.5)
@@ -384,16 +357,8 @@ def pulse_energies(data: CycleData) -> Figure | None:
         style = ("-", "--", ":", "-.")[place % 4]
         axes.step(time - time[0], added, where="post", ls=style, color=palette.operation(run.protocol), label=name)
         axes.axhline(asked_eV, color="#5B6470", lw=0.8, ls=":")
-        axes.annotate(
-            f"{name} asked",
-            (1, asked_eV),
-            (-2, 3),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            ha="right",
-            fontsize=8.5,
-            color="#5B6470",
-        )
+        look: dict[str, Any] = {"ha": "right", "fontsize": 8.5, "color": "#5B6470"}
+        axes.annotate(f"{name} asked", (1, asked_eV), (-2, 3), ("axes fraction", "data"), "offset points", **look)
     axes.set(xlabel="time since first kick (ps)", ylabel="added − taken out (eV)", title="Logged energy")
     axes.margins(y=0.1)
     return legend_below(axes)

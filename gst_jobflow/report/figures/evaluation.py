@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gst_jobflow.evaluation.parity import Parity
+from gst_jobflow.report.plot_types import Figure
 from gst_jobflow.report.style import PANEL_IN, canvas, legend_below, panel, scatter, styled
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 
 _SMALLEST = 1e-3
 
@@ -85,12 +82,11 @@ def accuracy_and_speed(rows: Sequence[dict[str, Any]]) -> Figure | None:
     known = [row for row in rows if row.get("us_per_atom_step")]
     if len(known) < 2:
         return None
-    figure = canvas(4.6, PANEL_IN[1])
-    axes = figure.subplots()
+    axes = panel(4.6)
     for row in known:
         x, y = row["us_per_atom_step"], row["force_rmse_meV_per_A"]
         axes.plot(x, y, "o", ms=6, mfc="#0072B2", mec="white")
         axes.annotate(row["potential"], (x, y), (6, 3), textcoords="offset points", fontsize=9)
     axes.margins(x=0.25, y=0.15)
     axes.set(xlabel="time a step (µs/atom, one rank)", ylabel="force RMSE (meV/Å)", title="Accuracy and speed")
-    return figure
+    return legend_below(axes)

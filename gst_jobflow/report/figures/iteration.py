@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gst_jobflow.report import palette
-from gst_jobflow.report.style import PANEL_IN, canvas, legend_below, styled, whole_numbers
+from gst_jobflow.report.plot_types import Axes, Figure
+from gst_jobflow.report.style import legend_below, panel, styled, whole_numbers
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    Row = dict[str, Any]
+Row = dict[str, Any]
 
 SOURCE_COLOURS = {
     "crystals": palette.CONFIG_TYPES["crystal"],
@@ -31,7 +28,7 @@ SOURCE_COLOURS = {
 @styled
 def labels_by_source(rows: Sequence[Row]) -> Figure | None:
     """Structures chosen for labels in each iteration, stacked by source."""
-    _, axes = _panel(rows, "Chosen for labels", "structures")
+    axes = _panel(rows, "Chosen for labels", "structures")
     names = [row["iteration"] for row in rows]
     below = np.zeros(len(rows))
     for source, colour in SOURCE_COLOURS.items():
@@ -51,7 +48,7 @@ def errors(rows: Sequence[Row]) -> Figure | None:
     known = [row for row in rows if row.get("force_meV_per_A") is not None]
     if not known:
         return None
-    figure, axes = _panel(rows, "Errors on the test set", "energy RMSE (meV/atom)")
+    axes = _panel(rows, "Errors on the test set", "energy RMSE (meV/atom)")
     names = [row["iteration"] for row in known]
     other = axes.twinx()
     for side, key, style, colour in (
@@ -65,8 +62,8 @@ def errors(rows: Sequence[Row]) -> Figure | None:
     other.grid(visible=False)
     other.spines["right"].set_visible(True)
     handles = [line for each in (axes, other) for line in each.get_lines()]
-    figure.legend(handles, ["energy", "forces"], loc="outside lower center", ncols=2)
-    return figure
+    axes.figure.legend(handles, ["energy", "forces"], loc="outside lower center", ncols=2)
+    return legend_below(axes)
 
 
 @styled
@@ -75,12 +72,12 @@ def success(rows: Sequence[Row]) -> Figure | None:
     known = [row for row in rows if row.get("success") is not None]
     if not known:
         return None
-    figure, axes = _panel(rows, "Robustness", "hot melts that succeed")
+    axes = _panel(rows, "Robustness", "hot melts that succeed")
     share = np.array([row["success"] for row in known])
     around = [share - [row["success_low"] for row in known], [row["success_high"] for row in known] - share]
     axes.errorbar([row["iteration"] for row in known], share, around, fmt="o-", ms=5.5, capsize=3, color="#009E73")
     axes.set_ylim(-0.04, 1.04)
-    return figure
+    return legend_below(axes)
 
 
 @styled
@@ -89,13 +86,13 @@ def hot_contacts(rows: Sequence[Row]) -> Figure | None:
     known = [row for row in rows if row.get("closest_A") is not None]
     if not known:
         return None
-    figure, axes = _panel(rows, "Closest contact in the hot melts", "distance (Å)")
+    axes = _panel(rows, "Closest contact in the hot melts", "distance (Å)")
     axes.plot([row["iteration"] for row in known], [row["closest_A"] for row in known], "D-", color="#CC79A7")
     for row in known:
         axes.annotate(row["closest_pair"], (row["iteration"], row["closest_A"]), xytext=(0, 7),
                       textcoords="offset points", ha="center", fontsize=8.5)  # fmt: skip
     axes.set_ylim(0, 1.25 * max(row["closest_A"] for row in known))
-    return figure
+    return legend_below(axes)
 
 
 PANELS: tuple[tuple[Callable[[Sequence[dict[str, Any]]], Any], str], ...] = (
@@ -107,11 +104,10 @@ PANELS: tuple[tuple[Callable[[Sequence[dict[str, Any]]], Any], str], ...] = (
 """Figures of a page, with their captions."""
 
 
-def _panel(rows: Sequence[Row], title: str, y_label: str) -> tuple[Figure, Axes]:
-    figure = canvas(*PANEL_IN)
-    axes = figure.subplots()
+def _panel(rows: Sequence[Row], title: str, y_label: str) -> Axes:
+    axes = panel()
     axes.set(title=title, xlabel="iteration", ylabel=y_label)
     names = [row["iteration"] for row in rows]
     axes.set_xticks(names)
     axes.set_xlim(min(names) - 0.5, max(names) + 0.5)
-    return figure, axes
+    return axes

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gst_jobflow.report import palette
+from gst_jobflow.report.plot_types import Axes, Figure
 from gst_jobflow.report.style import WIDE_IN, canvas, legend_below, styled
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Curves = Mapping[str, Sequence[Mapping[str, Any]]]
 """Rows of a scaling study by the name of their curve."""

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from gst_jobflow.documents import Study
 from gst_jobflow.hyperopt.effects import Effect
 from gst_jobflow.hyperopt.plan import SearchPlan
 from gst_jobflow.hyperopt.rows import front
-from gst_jobflow.report.style import PANEL_IN, canvas, legend_below, panel, styled, tick_locator
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from gst_jobflow.report.plot_types import Figure
+from gst_jobflow.report.style import legend_below, panel, styled, tick_locator
 
 _START, _PROPOSED, _BEST, _FAILED = "#88A0B8", "#00589C", "#C8451B", "#8A8A8A"
 
@@ -57,8 +53,7 @@ def dependence(study: Study, plan: SearchPlan, effect: Effect) -> Figure | None:
     place = plan.space.names.index(effect.name)
     done = [row for row in study.table if row["state"] == "finished"]
     losses = [row["loss"] for row in done]
-    figure = canvas(*PANEL_IN)
-    axes = figure.subplots()
+    axes = panel()
     if field.choices is not None:
         tried = [field.place(row["values"][place]) for row in done]
         axes.plot(range(len(effect.values)), effect.losses, "_", ms=26, mew=2.2, color=_PROPOSED)
@@ -73,7 +68,7 @@ def dependence(study: Study, plan: SearchPlan, effect: Effect) -> Figure | None:
     if max(losses) > 10 * min(losses):
         axes.set_yscale("log")
     axes.set(xlabel=effect.name, ylabel="loss", title="Partial dependence")
-    return figure
+    return legend_below(axes)
 
 
 @styled
@@ -83,9 +78,8 @@ def pareto_front(study: Study, plan: SearchPlan) -> Figure | None:
     if not done:
         return None
     best = [study.table[trial] for trial in front(study.table)]
-    figure = canvas(*PANEL_IN)
-    axes = figure.subplots()
+    axes = panel()
     axes.plot([row["cost"] for row in done], [row["loss"] for row in done], "o", ms=5, color=_START)
     axes.plot([row["cost"] for row in best], [row["loss"] for row in best], "o-", ms=5, color=_BEST)
     axes.set(xlabel=cost_name(plan), ylabel="loss", title="Accuracy and speed")
-    return figure
+    return legend_below(axes)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -15,11 +15,8 @@ from numpy.typing import NDArray
 
 from gst_jobflow.report import palette
 from gst_jobflow.report.figures.cycle import dome_outline
-from gst_jobflow.report.style import WIDE_IN, canvas, panel_grid, styled
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from gst_jobflow.report.plot_types import Axes, Figure
+from gst_jobflow.report.style import WIDE_IN, canvas, discs, panel_grid, styled
 
 THICKNESS_A = 12.0
 """Of a slice: about two cells of rock-salt."""
@@ -57,13 +54,7 @@ class Slice:
 
 
 def slice_of(title: str, atoms: Atoms, values: NDArray, dome: dict[str, Any] | None = None) -> Slice:
-    """Cut a slice of 1.2 nm out of the middle of a cell, across y.
-
-    Parameters
-    ----------
-    values
-        Shape (n,) or (n, 3), of all atoms.
-    """
+    """Cut a slice of 1.2 nm out of the middle of a cell, across y; `values` (n,) or (n, 3) are of all its atoms."""
     places = atoms.get_positions(wrap=True)
     depth = float(atoms.cell[1, 1])
     inside = np.flatnonzero(np.abs(places[:, 1] - depth / 2) <= min(THICKNESS_A, depth) / 2)
@@ -151,22 +142,9 @@ def _panels(slices: Sequence[Slice], beside_in: float) -> tuple[Figure, list[Axe
 
 
 def _atoms(axes: Axes, each: Slice, colours: NDArray) -> None:
-    from matplotlib.collections import EllipseCollection
-
     axes.set(xlim=(0, each.size_nm[0]), ylim=(0, each.size_nm[1]), aspect="equal", title=each.title)
     axes.grid(visible=False)
     size = np.full(len(each.place_nm), 2 * _RADIUS_NM)
-    discs = EllipseCollection(
-        size,
-        size,
-        np.zeros(len(size)),
-        units="xy",
-        offsets=each.place_nm,
-        offset_transform=axes.transData,
-        facecolors=colours,
-        edgecolors="none",
-        rasterized=True,
-    )
-    axes.add_collection(discs)
+    discs(axes, each.place_nm, size, facecolors=colours, edgecolors="none", rasterized=True)
     if each.dome is not None:
         dome_outline(axes, each.dome)

@@ -27,6 +27,7 @@ from gst_jobflow.analysis.plan import anion_of
 from gst_jobflow.base.errors import DataError, GstError
 from gst_jobflow.base.processes import run_program
 from gst_jobflow.report import palette
+from gst_jobflow.report.style import discs
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import load_atoms
 
@@ -249,7 +250,6 @@ def small_png(png: bytes) -> bytes:
 def drawing(cell: Cell) -> bytes:
     """Draw discs from back to front, as a substitute for rendering."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.collections import EllipseCollection
     from matplotlib.figure import Figure
 
     left, right, bottom, top = frame_A(cell.box_A)
@@ -264,19 +264,8 @@ def drawing(cell: Cell) -> bytes:
     # fade with distance
     faded = ((depth - depth.min()) / max(np.ptp(depth), 1e-9) * 0.55)[:, None]
     colours = cell.colours[order] * (1 - faded) + faded
-    size = 2 * cell.radii_A[order]
-    discs = EllipseCollection(
-        size,
-        size,
-        np.zeros(len(order)),
-        units="xy",
-        offsets=cell.positions_A[order][:, [0, 2]],
-        offset_transform=axes.transData,
-        facecolors=colours,
-        edgecolors=np.clip(colours * 0.6, 0, 1),
-        linewidths=0.4,
-    )
-    axes.add_collection(discs)
+    places, edges = cell.positions_A[order][:, [0, 2]], np.clip(colours * 0.6, 0, 1)
+    discs(axes, places, 2 * cell.radii_A[order], facecolors=colours, edgecolors=edges, linewidths=0.4)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100, facecolor="white", metadata={"Software": None})
     return small_png(buffer.getvalue())

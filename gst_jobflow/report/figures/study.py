@@ -5,35 +5,21 @@ Panels are small (about 4 inches) separate images: side by side on a screen, bel
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
+from gst_jobflow.datasets.table import CategoricalColumn
 from gst_jobflow.evaluation.parity import Parity
-from gst_jobflow.report import palette, words
+from gst_jobflow.report import palette, style, words
 from gst_jobflow.report.collect import LabelRows, StructureRows
-from gst_jobflow.report.style import (
-    PANEL_IN,
-    at_most_shown,
-    canvas,
-    diagonal,
-    histogram,
-    legend_below,
-    ordered_types,
-    panel,
-    readable,
-    scatter,
-    stacked_bars,
-    styled,
-)
+from gst_jobflow.report.label_data import reference_eV
+from gst_jobflow.report.plot_types import Figure
 from gst_jobflow.structures.composition import parse_formula
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
-
-@styled
+@style.styled
 def compositions(rows: StructureRows) -> Figure | None:
     """Draw the number of structures by composition, stacked by config type."""
     if not len(rows):
@@ -42,25 +28,25 @@ def compositions(rows: StructureRows) -> Figure | None:
     names, counts = np.unique(formulas, return_counts=True)
     # the most frequent ones
     shown = names[np.argsort(-counts, kind="stable")][:12][::-1]
-    axes = panel(PANEL_IN[0], max(2.2, 0.9 + 0.33 * len(shown)) if len(shown) > 6 else PANEL_IN[1])
+    axes = style.panel(style.PANEL_IN[0], max(2.2, 0.9 + 0.33 * len(shown)) if len(shown) > 6 else style.PANEL_IN[1])
     series = [
         (
-            readable(name),
+            style.readable(name),
             palette.config_type(name),
             np.array([np.sum((formulas == formula) & (types == name)) for formula in shown]),
         )
-        for name in ordered_types(rows.config_type)
+        for name in style.ordered_types(rows.config_type)
     ]
-    stacked_bars(axes, [words.formula(formula) for formula in shown], series)
+    style.stacked_bars(axes, [words.formula(formula) for formula in shown], series)
     more = len(names) - len(shown)
     axes.set(xlabel="structures", title="Compositions" + (f" ({more} more not shown)" if more else ""))
-    return legend_below(axes)
+    return style.legend_below(axes)
 
 
-@styled
+@style.styled
 def minimum_distances(rows: StructureRows) -> Figure | None:
     """Draw a histogram of the closest contacts of structures, by config type."""
-    return histogram(
+    return style.histogram(
         np.array(rows.min_distance_A, dtype=float),
         np.array(rows.config_type),
         "closest contact in a structure (Å)",
@@ -69,10 +55,10 @@ def minimum_distances(rows: StructureRows) -> Figure | None:
     )
 
 
-@styled
+@style.styled
 def densities(rows: StructureRows) -> Figure | None:
     """Draw a histogram of mass densities, by config type."""
-    return histogram(
+    return style.histogram(
         np.array(rows.density_g_cm3, dtype=float),
         np.array(rows.config_type),
         "mass density (g/cm³)",
@@ -81,47 +67,39 @@ def densities(rows: StructureRows) -> Figure | None:
     )
 
 
-@styled
+@style.styled
 def label_energies(rows: LabelRows, references_eV: Mapping[str, float]) -> Figure | None:
     """Draw largest force against energy of each converged label.
 
     Atomic reference energies are subtracted if `references_eV` holds all elements.
     """
-    energy = np.array(rows.energy_per_atom_eV, dtype=float) - _reference_eV_per_atom(rows.formula, references_eV)
+    formulas = CategoricalColumn.of(rows.formula)
+    # all or none, else compositions would not be comparable
+    complete = all(set(parse_formula(formula)) <= set(references_eV) for formula in formulas.known)
+    zero_eV = reference_eV(formulas, dict(references_eV)) if complete else 0.0
+    energy = np.array(rows.energy_per_atom_eV, dtype=float) - zero_eV
     force = np.array(rows.max_force_eV_A, dtype=float)
     types = np.array(rows.config_type)
     good = np.isfinite(energy) & np.isfinite(force) & (np.array(rows.state) == "converged")
     if not good.any():
         return None
-    axes = panel()
-    scatter(axes, energy, force, types, good)
+    axes = style.panel()
+    style.scatter(axes, energy, force, types, good)
     if force[good].max() > 30 * max(np.median(force[good]), 1e-3):
         axes.set_yscale("symlog", linthresh=1.0)
     axes.set(xlabel="energy less atomic references (eV/atom)", ylabel="largest force (eV/Å)", title="Labels")
     axes.set_ylim(bottom=0)
-    return legend_below(axes)
+    return style.legend_below(axes)
 
 
-def _reference_eV_per_atom(formulas: Sequence[str], references_eV: Mapping[str, float]) -> np.ndarray:
-    found: dict[str, float] = {}
-    for formula in set(formulas):
-        counts = parse_formula(formula)
-        if set(counts) <= set(references_eV):
-            total = sum(number * references_eV[element] for element, number in counts.items())
-            found[formula] = total / sum(counts.values())
-    # all or none, else compositions would not be comparable
-    complete = len(found) == len(set(formulas))
-    return np.array([found[formula] if complete else 0.0 for formula in formulas])
-
-
-@styled
+@style.styled
 def energy_parity(parity: dict[str, Parity]) -> Figure | None:
     """Draw predicted against reference energy per atom; test filled, train open."""
     series = {split: (each.energy_ref, each.energy_pred, each.config_type) for split, each in parity.items()}
     return _parity(series, "energy (eV/atom)", "Energy", "meV/atom", 5.5)
 
 
-@styled
+@style.styled
 def force_parity(parity: dict[str, Parity]) -> Figure | None:
     """Draw predicted against reference force components; test on top of train."""
     series = {split: (each.force_ref, each.force_pred, each.force_config_type) for split, each in parity.items()}
@@ -134,28 +112,19 @@ def _parity(
     everything = [np.concatenate([ref, pred]) for ref, pred, _ in series.values()]
     if not everything or not sum(len(values) for values in everything):
         return None
-    figure = canvas(4.6, 4.9)
+    figure = style.canvas(4.6, 4.9)
     axes = figure.subplots()
     low, high = min(values.min() for values in everything), max(values.max() for values in everything)
-    diagonal(axes, low, high)
+    style.diagonal(axes, low, high)
     text = []
     for split, (ref, pred, types) in series.items():
-        train = split == "train"
-        for name in ordered_types(types.tolist()):
-            chosen = at_most_shown(np.flatnonzero(types == name))
+        for name in style.ordered_types(types.tolist()):
+            chosen = style.at_most_shown(np.flatnonzero(types == name))
             colour = palette.config_type(name)
-            axes.plot(
-                ref[chosen],
-                pred[chosen],
-                palette.marker(name),
-                ms=size,
-                mfc="none" if train else colour,
-                mec=colour if train else "white",
-                mew=0.7 if train else 0.4,
-                alpha=0.55 if train else 0.95,
-                zorder=2 if train else 3,
-                rasterized=True,
-            )
+            look: dict[str, Any] = {"mfc": colour, "mec": "white", "mew": 0.4, "alpha": 0.95, "zorder": 3}
+            if split == "train":
+                look = {"mfc": "none", "mec": colour, "mew": 0.7, "alpha": 0.55, "zorder": 2}
+            axes.plot(ref[chosen], pred[chosen], palette.marker(name), ms=size, rasterized=True, **look)
         rmse = 1e3 * float(np.sqrt(np.mean((pred - ref) ** 2)))
         text.append(f"{split} RMSE {rmse:.1f} {unit}")
     axes.text(0.04, 0.96, "\n".join(text), transform=axes.transAxes, va="top", fontsize=9.5, linespacing=1.5)
@@ -167,9 +136,9 @@ def _parity(
 def _parity_legend(figure: Figure, series: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
     from matplotlib.lines import Line2D
 
-    names = ordered_types([str(name) for _, _, types in series.values() for name in np.unique(types)])
+    names = style.ordered_types([str(name) for _, _, types in series.values() for name in np.unique(types)])
     handles = [
-        Line2D([], [], ls="", marker=palette.marker(name), color=palette.config_type(name), label=readable(name))
+        Line2D([], [], ls="", marker=palette.marker(name), color=palette.config_type(name), label=style.readable(name))
         for name in names
     ]
     dark = "#1D2530"

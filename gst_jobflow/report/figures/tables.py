@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gst_jobflow.report import palette
-from gst_jobflow.report.style import GREY, PANEL_IN, WIDE_IN, canvas, legend_below, readable, stacked_bars, styled
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from gst_jobflow.report.plot_types import Figure
+from gst_jobflow.report.style import GREY, PANEL_IN, WIDE_IN, legend_below, panel, readable, stacked_bars, styled
 
 _SPLITS = (("train", palette.METHODS[0]), ("test", palette.METHODS[4]))
 
@@ -24,8 +21,7 @@ def table_figure(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Figur
     from matplotlib.transforms import Bbox
 
     longest = [max(len(str(row[place])) for row in (columns, *rows)) + 3 for place in range(len(columns))]
-    figure = canvas(min(WIDE_IN * 1.3, 0.6 + 0.088 * sum(longest)), 0.5 + 0.3 * (len(rows) + 1))
-    axes = figure.subplots()
+    axes = panel(min(WIDE_IN * 1.3, 0.6 + 0.088 * sum(longest)), 0.5 + 0.3 * (len(rows) + 1))
     axes.axis("off")
     widths = [each / sum(longest) for each in longest]
     drawn = axes.table(
@@ -41,26 +37,17 @@ def table_figure(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Figur
         cell.visible_edges = "B"
         cell.set_edgecolor(GREY if row == 0 else "#E4E7EB")
         cell.set_text_props(ha="left" if column == 0 else "right", fontweight="bold" if row == 0 else "normal")
-    return figure
+    return legend_below(axes)
 
 
 @styled
 def members_by_type(
     counts: Mapping[str, Mapping[str, int]], types: Sequence[str], paper: Mapping[str, int]
 ) -> Figure | None:
-    """Draw the members of a dataset by config type, stacked by split; diamonds: the reference paper's numbers.
-
-    Parameters
-    ----------
-    counts
-        By split and config type.
-    types
-        Config types from top to bottom.
-    """
+    """Draw a dataset's members by split and config type, from the top on; diamonds: the reference paper's numbers."""
     if not types:
         return None
-    figure = canvas(PANEL_IN[0] + 1.2, max(2.2, 1.2 + 0.36 * len(types)))
-    axes = figure.subplots()
+    axes = panel(PANEL_IN[0] + 1.2, max(2.2, 1.2 + 0.36 * len(types)))
     shown = list(types)[::-1]
     series = [
         (split, colour, np.array([counts.get(split, {}).get(name, 0) for name in shown])) for split, colour in _SPLITS

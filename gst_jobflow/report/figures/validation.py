@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,8 @@ from gst_jobflow.analysis.averages import Mean
 from gst_jobflow.analysis.validation import REFERENCE, SHORTEST_A, named_curve, names_of_curves
 from gst_jobflow.report import palette, words
 from gst_jobflow.report.figures.analysis import readable_number
+from gst_jobflow.report.plot_types import Axes, Figure
 from gst_jobflow.report.style import GREY, PANEL_IN, WIDE_IN, canvas, legend_below, styled
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _MOST_COLUMNS = 3
 _BLACK = "#000000"
@@ -52,13 +49,7 @@ class ComparedCurve:
 
 def compared_curves(arrays: Mapping[str, NDArray], formula: str, family: str,
                     names: Mapping[str, str]) -> Iterator[ComparedCurve]:  # fmt: skip
-    """Yield the stored partial curves of a family , ``rdf`` or ``angles``, of a composition.
-
-    Parameters
-    ----------
-    names
-        Potentials by id.
-    """
+    """Yield the stored curves of a family, ``rdf`` or ``angles``, of a composition; `names` of potentials by id."""
     x = arrays.get(f"{formula}/{_FAMILIES[family][0]}", np.zeros(0))
     for name in names_of_curves(arrays, formula, family):
         reference = named_curve(arrays, formula, REFERENCE, name)
@@ -132,7 +123,8 @@ def difference_chart(table: Sequence[Mapping[str, Any]]) -> Figure | None:
     rows = [row for row in table if row["difference"] is not None and row["quantity"] != "rdf.total"]
     formulas = list(dict.fromkeys(row["composition"] for row in rows))
     potentials = list(dict.fromkeys(row["potential"] for row in rows))
-    groups = {title: names for title, stems in _GROUPS if (names := _starting(rows, stems))}
+    quantities = list(dict.fromkeys(row["quantity"] for row in rows))
+    groups = {title: names for title, stems in _GROUPS if (names := [q for q in quantities if q.startswith(stems)])}
     if not groups:
         return None
     figure = canvas(WIDE_IN + 1.2, 2.3 * len(formulas) + 1.2)
@@ -146,10 +138,6 @@ def difference_chart(table: Sequence[Mapping[str, Any]]) -> Figure | None:
                 axes.set_title(title, fontsize=9)
         line[0].set_ylabel(f"{words.formula(formula)}: difference\nfrom first principles", fontsize=9)
     return legend_below(grid[0][0])
-
-
-def _starting(rows: Sequence[Mapping[str, Any]], stems: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys(row["quantity"] for row in rows if row["quantity"].startswith(tuple(stems))))
 
 
 def _difference_panel(

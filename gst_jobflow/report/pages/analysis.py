@@ -32,13 +32,7 @@ _OF_ANION = ("tellurium", "k-bar", "grains")
 def analysis_section(
     results: Results, steps: Steps, groups: dict[str, list[int]] | None = None
 ) -> dict[str, Any] | None:
-    """Return figures, definitions and gaps of the analyses of runs; None where there are none.
-
-    Parameters
-    ----------
-    groups
-        Of the device's cell: first and last id of its mobile atoms.
-    """
+    """Return figures, definitions and gaps of the analyses of runs, None without any; `groups` as in a cycle."""
     steps = [(name, run) for name, run in steps if series_of(run)]
     if not steps:
         return None

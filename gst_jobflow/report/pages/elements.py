@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+from gst_jobflow.report.plot_types import Figure as Drawing
 from gst_jobflow.report.style import to_png
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Drawing
 
 
 @dataclass

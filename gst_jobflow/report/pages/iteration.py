@@ -56,14 +56,10 @@ def _table(rows: list[dict[str, Any]]) -> Table:
         body.append([
             str(row["iteration"]), row["state"], words.number(row.get("chosen")), labels,
             words.number(row.get("train")), words.number(row.get("test")),
-            _fixed(row.get("energy_meV_per_atom"), 1), _fixed(row.get("force_meV_per_A"), 0),
-            success, contact, _fixed(row.get("gamma"), 2),
+            words.shown(row.get("energy_meV_per_atom"), ",.1f"), words.shown(row.get("force_meV_per_A"), ",.0f"),
+            success, contact, words.shown(row.get("gamma"), ",.2f"),
         ])  # fmt: skip
     return Table(columns, body, frozenset({0, *range(2, 8), 10}))
-
-
-def _fixed(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:,.{digits}f}"
 
 
 def _sources(rows: list[dict[str, Any]]) -> Table:

@@ -33,7 +33,6 @@ _NEAR_SHOWN = 15
 _METHODS_DRAWN = 6
 # near-duplicates whose energies differ by more contradict each other
 _CONTRADICTION_EV = 2e-3
-_MISSING = "–"
 
 
 def build_label_page(data: LabelData, target: Path) -> Path:
@@ -116,10 +115,10 @@ def state_rows(data: LabelData) -> tuple[list[str], list[list[str]]]:
                 names[each.fingerprint],
                 each.fingerprint,
                 *(f"{each.states[state]:,}" for state in _STATES),
-                _of(numbers["force_median_eV_A"], 3),
-                _of(numbers["force_99_eV_A"], 3),
+                words.shown(numbers["force_median_eV_A"], ".3g"),
+                words.shown(numbers["force_99_eV_A"], ".3g"),
                 f"{each.n_outliers:,}",
-                _MISSING if each.near is None else f"{len(each.near):,}",
+                words.shown(None if each.near is None else len(each.near), ","),
                 words.duration(each.wall_s),
             ]
         )
@@ -175,10 +174,6 @@ def _numbers(data: MethodData) -> dict[str, float | None]:
         "force_largest_eV_A": float(np.nanmax(columns.max_forces_eV_A)) if len(columns) else None,
         "smallest_distance_A": float(distances.min()) if len(distances) else None,
     }
-
-
-def _of(value: float | None, digits: int) -> str:
-    return _MISSING if value is None else f"{value:.{digits}g}"
 
 
 def _summary(data: LabelData, names: dict[str, str]) -> str:
@@ -272,10 +267,10 @@ def _by_type(data: MethodData) -> Table:
                 f"{int(chosen.sum()):,}",
                 words.extent(columns.n_atoms[chosen], 0),
                 words.extent(relative[chosen], 3),
-                _of(quantile_eV_A(counts, 0.5), 3),
-                _of(quantile_eV_A(counts, 0.99), 3),
+                words.shown(quantile_eV_A(counts, 0.5), ".3g"),
+                words.shown(quantile_eV_A(counts, 0.99), ".3g"),
                 f"{np.nanmax(columns.max_forces_eV_A[chosen]):.3g}",
-                f"{np.nanmin(distances):.2f}" if np.isfinite(distances).any() else _MISSING,
+                words.shown(np.nanmin(distances) if np.isfinite(distances).any() else None, ".2f"),
             ]
         )
     heads = ["config type", "labels", "atoms", "energy (eV/atom)", "median", "99 %", "largest", "contact (Å)"]
@@ -337,9 +332,9 @@ def _cost(data: LabelData, names: dict[str, str]) -> dict[str, Any]:
             [
                 names[each.fingerprint],
                 words.duration(each.wall_s),
-                words.duration(float(np.median(walls))) if len(walls) else _MISSING,
-                words.duration(float(walls.max())) if len(walls) else _MISSING,
-                f"{each.cost.exponent:.2f}" if each.cost.one_atom_s else _MISSING,
+                words.duration(float(np.median(walls)) if len(walls) else None),
+                words.duration(float(walls.max()) if len(walls) else None),
+                words.shown(each.cost.exponent if each.cost.one_atom_s else None, ".2f"),
             ]
         )
     heads = ["method", "total", "median label", "longest", "exponent of the number of atoms"]

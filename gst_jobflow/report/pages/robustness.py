@@ -63,11 +63,10 @@ def _fractions(study: Study) -> Table:
         left_out = {"not run": row["planned"] - row["runs"]} if row["runs"] < row["planned"] else {}
         counts = sorted(row["outcomes"].items()) + list(left_out.items())
         faults = ", ".join(f"{name} {count}" for name, count in counts if name != "success")
-        first = row["first_failure_ps"]
         body.append([
             row["potential"], words.formula(row["composition"]), f"{row['successes']} of {row['runs']}",
             f"{row['fraction']:.2f}", f"{row['low']:.2f} – {row['high']:.2f}",
-            "–" if first is None else f"{first:.2f}",
+            words.shown(row["first_failure_ps"], ".2f"),
             "–" if row["closest_A"] is None else f"{row['closest_A']:.2f} {row['closest_pair']}",
             faults or "–",
         ])  # fmt: skip

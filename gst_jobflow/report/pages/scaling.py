@@ -17,7 +17,7 @@ def scaling_parts(study: Study, results: Results | None = None) -> Iterator[Page
     """Yield the table of a scaling study, with how it was measured; with `results`, also the figure."""
     columns = ["potential", "ranks", "atoms", "µs/atom/step", "steps/day", "efficiency", "communication",
                "imbalance", "B/atom", "core use"]  # fmt: skip
-    body = [[row["potential"], _layout(row), f"{row['n_atoms']:,}", *_cells(row)] for row in study.table]
+    body = [[row["potential"], *_cells(row)] for row in study.table]
     part = PagePart("Scaling", _protocol(study), Table(columns, body, frozenset(range(1, len(columns)))))
     if results is not None:
         mode, rows = study.plan["mode"], [row for row in study.table if row["state"] != "not_run"]
@@ -26,24 +26,22 @@ def scaling_parts(study: Study, results: Results | None = None) -> Iterator[Page
     yield part
 
 
-def _layout(row: dict[str, Any]) -> str:
-    nodes = f" ({words.counted(row['nodes'], 'node')})" if row["nodes"] else ""
-    return f"{row['ranks']:,}{nodes}"
-
-
 def _cells(row: dict[str, Any]) -> list[str]:
+    nodes = f" ({words.counted(row['nodes'], 'node')})" if row["nodes"] else ""
+    size = [f"{row['ranks']:,}{nodes}", f"{row['n_atoms']:,}"]
     if row["state"] != "measured":
-        return [row["state"].replace("_", " "), *["–"] * 6]
+        return [*size, row["state"].replace("_", " "), *["–"] * 6]
     spread = f"{row['us_per_atom_step']:.3g}"
     if row["repeats"] > 1:
         spread += f" ({row['us_per_atom_step_low']:.3g} – {row['us_per_atom_step_high']:.3g})"
     return [
+        *size,
         spread,
         f"{row['steps_per_day']:,.0f}",
-        "–" if row["efficiency"] is None else f"{row['efficiency']:.2f}",
+        words.shown(row["efficiency"], ".2f"),
         f"{100 * row['comm_share']:.1f} %",
         f"{row['pair_imbalance']:.2f}",
-        "–" if row["memory_B_per_atom"] is None else f"{row['memory_B_per_atom']:,.0f}",
+        words.shown(row["memory_B_per_atom"], ",.0f"),
         f"{100 * row['cpu_use']:.0f} %",
     ]
 

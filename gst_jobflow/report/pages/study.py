@@ -17,7 +17,7 @@ from gst_jobflow import __version__
 from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.errors import InputError
 from gst_jobflow.base.strict import flattened
-from gst_jobflow.base.words import counted
+from gst_jobflow.base.words import counted, size
 from gst_jobflow.documents import ActiveSet, ArtifactRef, Cycle, Potential, Rmse, RmseOfType, Study, Trajectory
 from gst_jobflow.report import palette, words
 from gst_jobflow.report.collect import (
@@ -68,12 +68,8 @@ COLLECTORS: dict[str, Callable[[Results, str], StudyData]] = {
 def build_page(results: Results, kind: str, id: str, target: Path) -> Path:
     """Write the page of a study, cycle or potential; a remark stands for whatever is missing.
 
-    It replaces the page that an earlier version left beside it under the name without the id.
-
-    Raises
-    ------
-    DataError
-        The document does not exist.
+    It replaces the page that an earlier version left beside it under the name without the id. Raises DataError if the
+    document does not exist.
     """
     write_page(render_page(results, COLLECTORS[kind](results, id)), target)
     if earlier := earlier_page(target, id):
@@ -97,13 +93,7 @@ def earlier_page(page: Path, id: str) -> Path | None:
 
 
 def check_place(target: Path) -> None:
-    """Make the folder of a page, and refuse an impossible target before anything is computed.
-
-    Raises
-    ------
-    InputError
-        The target is a folder, a file takes the place of its folder, or the folder is not writable.
-    """
+    """Make the folder of a page; raises InputError, before anything is computed, if the target is impossible."""
     if target.is_dir():
         raise InputError(f"{target} is a folder", "name a file in it with -o")
     try:
@@ -117,10 +107,7 @@ def check_place(target: Path) -> None:
 def write_page(html: str, target: Path) -> Path:
     """Write a page atomically, with a link to the index beside it; above 15 MB it loses its largest pictures.
 
-    Raises
-    ------
-    InputError
-        The place is impossible, or the page is larger without any picture.
+    Raises InputError if the place is impossible, or the page is larger without any picture.
     """
     check_place(target)
     write_text(target, thin_page(linked(html, target)), mode=0o644)
@@ -128,13 +115,7 @@ def write_page(html: str, target: Path) -> Path:
 
 
 def thin_page(html: str, most_bytes: int = MOST_BYTES) -> str:
-    """Return a page of at most `most_bytes`: a sentence takes the place of its largest pictures.
-
-    Raises
-    ------
-    InputError
-        The page is larger without any picture.
-    """
+    """Return a page of at most `most_bytes`: its largest pictures become a sentence; InputError if it stays larger."""
     excess = len(html.encode()) - most_bytes
     if excess <= 0:
         return html
@@ -147,7 +128,7 @@ def thin_page(html: str, most_bytes: int = MOST_BYTES) -> str:
         excess -= html.count(picture) * (len(picture.encode()) - len(_LEFT_OUT))
     if excess > 0:
         raise InputError(
-            f"the page is larger than {words.size(most_bytes)} without its pictures", "report its documents one by one"
+            f"the page is larger than {size(most_bytes)} without its pictures", "report its documents one by one"
         )
     return re.sub(
         r'<img src="data:image/png;base64,[^"]*"[^>]*>',
@@ -221,7 +202,9 @@ def _structures(data: StudyData) -> dict[str, Any] | None:
     body = []
     for name in ordered_types(rows.config_type):
         chosen = types == name
-        body.append([name, *_spread(chosen.sum(), atoms[chosen], distance[chosen], density[chosen])])
+        extents = words.extent(distance[chosen], 2), words.extent(density[chosen], 2)
+        n_atoms = words.extent(atoms[chosen], 0), f"{int(atoms[chosen].sum()):,}"
+        body.append([name, f"{int(chosen.sum()):,}", *n_atoms, *extents])
     columns = ["config type", "structures", "atoms each", "atoms in all", "closest contact (Å)", "density (g/cm³)"]
     # device cells are results, not training data: figures leave them out
     rows = data.training
@@ -232,12 +215,6 @@ def _structures(data: StudyData) -> dict[str, Any] | None:
         (study_figures.densities(rows), "Mass density of each structure.", "Histogram of densities"),
     )
     return {"table": Table(columns, body, frozenset(range(1, 6)), dots=palette.CONFIG_TYPES), "figures": drawn}
-
-
-def _spread(count: int, atoms: np.ndarray, distance: np.ndarray, density: np.ndarray) -> list[str]:
-    extents = (words.extent(values, digits) for values, digits in ((atoms, 0), (distance, 2), (density, 2)))
-    n_atoms, *others = extents
-    return [f"{int(count):,}", n_atoms, f"{int(atoms.sum()):,}", *others]
 
 
 def _labels(data: StudyData) -> dict[str, Any] | None:
@@ -386,7 +363,11 @@ def _cycle(results: Results, data: CycleData) -> dict[str, Any]:
         "ordered": [(picture.title, data_uri(picture.png)) for picture in snapshots.ordered],
         "legend": [(symbol, palette.element(symbol)) for symbol in snapshots.elements],
         "methods": sorted(methods),
-        "profiles": _profiles(data),
+        "profiles": [
+            f"{name}: {each.profile}"
+            for name, each in zip(data.names, data.cycle.operations, strict=True)
+            if each.profile
+        ],
         "kinds": [operation.kind for operation in data.cycle.operations],
         "formula": words.formula(data.cycle.formula),
         "analysis": analysis_section(results, data.steps, data.cycle.groups),
@@ -431,25 +412,17 @@ def operations_table(data: CycleData) -> Table:
             "logged (eV)": words.number(added if asked else None, 6),
             "eV/atom": words.number(logged.eV_per_atom if logged else None, 4),
             "pJ": "–" if logged is None else f"{logged.pJ:.4g}",
-            "difference (%)": "–" if difference is None else f"{difference:+.4f}",
+            "difference (%)": words.shown(difference, "+.4f"),
             "T max (K)": words.number(operation.max_equilibrated_K),
             "instant": words.number(operation.max_temperature_K),
             "T end (K)": words.number(operation.end_equilibrated_K),
             "last instant": words.number(operation.final_temperature_K),
             "max γ": words.number(operation.max_gamma, 3),
-            "crystal-like": (
-                "–" if operation.crystalline_fraction is None else f"{operation.crystalline_fraction:.3f}"
-            ),
+            "crystal-like": words.shown(operation.crystalline_fraction, ".3f"),
         }
         rows.append({"operation": name, "state": operation.state, **values})
     columns = list(rows[0]) if rows else []
     return Table(columns, [list(row.values()) for row in rows], frozenset(range(2, len(columns))))
-
-
-def _profiles(data: CycleData) -> list[str]:
-    """Describe how each pulse is distributed among the atoms."""
-    named = zip(data.names, data.cycle.operations, strict=True)
-    return [f"{name}: {operation.profile}" for name, operation in named if operation.profile]
 
 
 def _runs(results: Results, data: StudyData) -> dict[str, Any] | None:
@@ -542,7 +515,7 @@ def _costs(data: StudyData) -> Table:
 
 def _files(data: StudyData) -> Table:
     def rows(owner: str, refs: Iterable[ArtifactRef | None]) -> list[list[str]]:
-        return [[owner, ref.name, words.size(ref.size_bytes), ref.sha256] for ref in refs if ref is not None]
+        return [[owner, ref.name, size(ref.size_bytes), ref.sha256] for ref in refs if ref is not None]
 
     found: list[list[str]] = []
     for each in data.potentials:

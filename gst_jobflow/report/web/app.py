@@ -56,15 +56,8 @@ _PAGES = (
 def create_app(source: Source, detail: Detail, names: Sequence[str] = LOOPBACK_NAMES) -> Flask:
     """Return the application.
 
-    Parameters
-    ----------
-    source
-        The results.
-    detail
-        Describes in a few words how far the job of a name in a directory is.
-    names
-        Names of this host that a browser may ask for; another name is refused, since a foreign page may make it point
-        here.
+    `names` are those of this host that a browser may ask for; another name is refused, since a foreign page may make it
+    point here.
     """
     app = Flask(__name__, static_folder=None, template_folder=None)
     app.config["TRUSTED_HOSTS"] = [plain_host(name) for name in names]
@@ -230,10 +223,7 @@ class _Site:
 
     def figure(self, collection: str, id: str, name: str) -> Response:
         """Send a figure of a document."""
-        picture = self.pictures.of_document(collection, id, name) if collection in DOCUMENTS else None
-        if picture is None:
-            abort(404, "There is no such figure.")
-        return _image(picture)
+        return _image(self.pictures.of_document(collection, id, name) if collection in DOCUMENTS else None)
 
     def file(self, collection: str, id: str, digest: str) -> Response:
         """Send a file that a document names; browsers store it and do not show it."""
@@ -253,7 +243,9 @@ def _number() -> int:
     return max(1, int(text)) if text.isdecimal() and len(text) < 9 else 1
 
 
-def _image(picture: WebPicture) -> Response:
+def _image(picture: WebPicture | None) -> Response:
+    if picture is None:
+        abort(404, "There is no such figure.")
     response = Response(picture.content, mimetype=picture.mimetype)
     response.add_etag()
     response.make_conditional(request)

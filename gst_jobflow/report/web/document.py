@@ -13,6 +13,7 @@ from markupsafe import Markup
 from pymongo.database import Database
 
 from gst_jobflow.base.strict import flattened
+from gst_jobflow.base.words import size
 from gst_jobflow.documents import DOCUMENTS, Cycle, Potential, Study
 from gst_jobflow.report import words
 from gst_jobflow.report.collect import CycleData
@@ -44,13 +45,7 @@ _LONGEST = 400
 
 
 def document_page(results: Results, collection: str, id: str, version: str) -> dict[str, Any]:
-    """Return the content of the page of a document that exists.
-
-    Parameters
-    ----------
-    version
-        Of the document; figures are asked for with it.
-    """
+    """Return the content of the page of a document that exists; its figures are asked for with `version`."""
     found = lineage(results, id, collection)
     document = results.get(DOCUMENTS[collection], id) if collection in _DRAWN else None
     kind = DOCUMENTS[collection].__name__.lower()
@@ -161,7 +156,7 @@ def _files(found: Lineage) -> Table | None:
         address = '<a href="/file/{}/{}/{}" download>{}</a>'
         there = file["state"] == "there"
         name = Markup(address).format(found.collection, found.id, digest, file["name"]) if there else file["name"]
-        rows.append([name, words.size(file["size_bytes"]), file["state"], digest])
+        rows.append([name, size(file["size_bytes"]), file["state"], digest])
     return Table(["file", "size", "state", "SHA-256"], rows, frozenset({1}))
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from html import escape
 from textwrap import wrap
-from typing import TYPE_CHECKING
 
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
@@ -28,14 +27,12 @@ from gst_jobflow.report.figures.study import energy_parity, force_parity
 from gst_jobflow.report.pages.evaluation import overall_rows
 from gst_jobflow.report.pages.iteration import finished_iterations
 from gst_jobflow.report.pages.robustness import robustness_runs
+from gst_jobflow.report.plot_types import Figure
 from gst_jobflow.report.style import to_png
 from gst_jobflow.report.web.memory import Memory
 from gst_jobflow.report.web.source import Source
 from gst_jobflow.store import Results
 from gst_jobflow.store.files.references import as_bytes
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 logger = logging.getLogger(__name__)
 
@@ -161,10 +158,6 @@ def version_of(database: Database, collection: str, id: str) -> str:
     return digest.hexdigest()[:16]
 
 
-class _NoFigure(Exception):
-    """A document has no figure of this name."""
-
-
 class Pictures:
     """Drawn figures, kept until their documents change. One is drawn at a time: matplotlib's style is global."""
 
@@ -181,25 +174,19 @@ class Pictures:
         if not version:
             return None
 
-        def named(results: Results) -> LiveFigure:
-            document = results.get(DOCUMENTS[collection], id)
-            found = next((each for each in figures_of(results, document) if each.name == name), None)
-            if found is None:
-                raise _NoFigure
-            return found
+        def named(results: Results) -> LiveFigure | None:
+            figures = figures_of(results, results.get(DOCUMENTS[collection], id))
+            return next((each for each in figures if each.name == name), None)
 
-        try:
-            return self._picture((collection, id, name, version), named)
-        except _NoFigure:
-            return None
+        return self._picture((collection, id, name, version), named)
 
-    def of_potentials(self) -> WebPicture:
+    def of_potentials(self) -> WebPicture | None:
         """Return the figure of all potentials."""
         with self._source.reading() as results:
             newest = results.database["potentials"].find_one({}, {"_id": 1}, sort=[("created_at", -1)])
         return self._picture((ALL_POTENTIALS, newest["_id"] if newest else ""), all_potentials)
 
-    def _picture(self, key: tuple[str, ...], find: Callable[[Results], LiveFigure]) -> WebPicture:
+    def _picture(self, key: tuple[str, ...], find: Callable[[Results], LiveFigure | None]) -> WebPicture | None:
         # threads that wait for a figure must leave some for pages
         if not self._waiting.acquire(blocking=False):
             return message(["Many figures are being drawn. Load the page again for this one."])
@@ -208,10 +195,12 @@ class Pictures:
         finally:
             self._waiting.release()
 
-    def _draw(self, find: Callable[[Results], LiveFigure]) -> WebPicture:
-        """Draw a figure, or tell why not: it must not take its page along."""
+    def _draw(self, find: Callable[[Results], LiveFigure | None]) -> WebPicture | None:
+        """Draw a figure, or tell why not: it must not take its page along; None if there is no such figure."""
         with self._drawing, self._source.reading() as results:
             figure = find(results)
+            if figure is None:
+                return None
             try:
                 drawn = figure.draw()
             except (DatabaseError, PyMongoError):
@@ -223,8 +212,8 @@ class Pictures:
             return WebPicture(to_png(drawn), "image/png")
 
 
-def _keep_s(picture: WebPicture) -> float:
-    return _KEPT_S if picture.mimetype == "image/png" else _TOLD_S
+def _keep_s(picture: WebPicture | None) -> float:
+    return _KEPT_S if picture is not None and picture.mimetype == "image/png" else _TOLD_S
 
 
 def _reason(figure: LiveFigure, err: Exception) -> list[str]:

@@ -81,14 +81,8 @@ def list_page(
 ) -> ListedPage:
     """Return a page of a list, newest documents first.
 
-    Parameters
-    ----------
-    number
-        The page, from 1; a later one than the last gives the last.
-    choice
-        Value of the field by which the list is narrowed.
-    where
-        Further conditions, on indexed fields.
+    Pages count from 1; a later `number` than the last gives the last. `choice` is a value of the field by which the
+    list is narrowed, `where` are further conditions on indexed fields.
     """
     listing, stored = LISTINGS[collection], database[collection]
     name, values = listing.choices

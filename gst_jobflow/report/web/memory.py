@@ -18,13 +18,7 @@ class _Entry:
 
 
 class Memory:
-    """Values by key, each built by one thread while the others wait for it.
-
-    Parameters
-    ----------
-    most
-        Number of values to keep; the one that was asked for longest ago goes first.
-    """
+    """Values by key, each built by one thread while the others wait for it; the `most` last wanted are kept."""
 
     def __init__(self, most: int) -> None:
         self._most = most

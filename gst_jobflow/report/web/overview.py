@@ -15,17 +15,10 @@ from gst_jobflow.hyperopt.rows import searches
 from gst_jobflow.launch.status import next_steps, status
 from gst_jobflow.report import words
 from gst_jobflow.report.pages.elements import Table
-from gst_jobflow.report.web.listing import (
-    ATTEMPT_COLUMNS,
-    ATTEMPT_FIELDS,
-    LISTINGS,
-    attempt_row,
-    link,
-    state,
-    time_cell,
-)
+from gst_jobflow.report.web import listing
 
 Detail = Callable[[str, Path], str]
+"""Describes in a few words how far the job of a name in a directory is."""
 
 _LISTED = 50
 _NEWEST = 10
@@ -37,13 +30,7 @@ _TILES = ("RUNNING", "RESERVED", "READY", "WAITING", "PAUSED", "FIZZLED", "DEFUS
 
 
 def overview(database: Database, detail: Detail) -> dict[str, Any]:
-    """Return the content of the first page.
-
-    Parameters
-    ----------
-    detail
-        Describes in a few words how far the job of a name in a directory is.
-    """
+    """Return the content of the first page."""
     report = status(database, ask_slurm=True, at_most=_LISTED)
     counts = report["counts"]
     shown = [name for name in _TILES if counts.get(name) or name in ("RUNNING", "FIZZLED")]
@@ -75,7 +62,7 @@ def _running(running: list[dict[str, Any]], detail: Detail) -> Table:
         host = f"{run['host'] or '–'}" + (f" (job {run['slurm_job_id']})" if run["slurm_job_id"] else "")
         since = run["started_at"]
         took = "–" if since is None else words.duration((datetime.now(UTC) - since).total_seconds())
-        ends = time_cell(run["expected_end"])
+        ends = listing.time_cell(run["expected_end"])
         rows.append([_job(run), run["name"], _progress(run, detail), took, ends, host, words.number(run["number"])])
     return Table(["firework", "job", "progress", "for", "ends by", "host", "attempt"], rows, frozenset({6}))
 
@@ -92,7 +79,7 @@ def _progress(run: dict[str, Any], detail: Detail) -> str:
 def _queued(queued: list[dict[str, Any]]) -> Table:
     rows = [
         [_job(each), each["name"], each["slurm_job_id"] or "–", each["reason"] or "–",
-         time_cell(each["expected_start"])]
+         listing.time_cell(each["expected_start"])]
         for each in queued
     ]  # fmt: skip
     return Table(["firework", "job", "SLURM job", "waits for", "starts"], rows)
@@ -104,7 +91,7 @@ def _job(job: dict[str, Any]) -> Any:
 
 def _searches(database: Database) -> Table:
     rows = [
-        [link("studies", each["id"], each["name"]), f"{each['n_ended']} of {each['n_fits']}",
+        [listing.link("studies", each["id"], each["name"]), f"{each['n_ended']} of {each['n_fits']}",
          words.number(each["n_failed"]), words.number(each["best_loss"]), words.number(each["best_fit"])]
         for each in searches(database)
     ]  # fmt: skip
@@ -113,22 +100,20 @@ def _searches(database: Database) -> Table:
 
 def _unfinished(database: Database) -> Table:
     """Tabulate studies and cycles that are not finished."""
-    open_states = {"state": {"$in": ["waiting", "running"]}}
-    kinds = LISTINGS["studies"].choices[1]
-    studies = database["studies"].find({"kind": {"$in": [*kinds]}, **open_states}, {"name": 1, "kind": 1, "state": 1})
-    rows = [
-        [link("studies", each["_id"], each["name"]), f"{each['kind']} study", state(each["state"])]
-        for each in studies.limit(_LISTED)
-    ]
-    cycles = database["cycles"].find({"device": {"$in": ["cross-point", "mushroom"]}, **open_states},
-                                     {"name": 1, "device": 1, "state": 1})  # fmt: skip
-    rows += [
-        [link("cycles", each["_id"], each["name"]), f"{each['device']} cycle", state(each["state"])]
-        for each in cycles.limit(_LISTED)
-    ]
+    rows = []
+    for collection, key, kinds, what in (
+        ("studies", "kind", listing.LISTINGS["studies"].choices[1], "study"),
+        ("cycles", "device", ("cross-point", "mushroom"), "cycle"),
+    ):
+        where = {key: {"$in": [*kinds]}, "state": {"$in": ["waiting", "running"]}}
+        for each in database[collection].find(where, {"name": 1, key: 1, "state": 1}).limit(_LISTED):
+            name, state = listing.link(collection, each["_id"], each["name"]), listing.state(each["state"])
+            rows.append([name, f"{each[key]} {what}", state])
     return Table(["name", "what", "state"], rows)
 
 
 def _newest(database: Database) -> Table:
-    found = database["attempts"].find({}, dict.fromkeys(ATTEMPT_FIELDS, 1)).sort("created_at", -1).limit(_NEWEST)
-    return Table([*ATTEMPT_COLUMNS], [attempt_row(each, {}) for each in found], frozenset({1, 2, 5}))
+    found = (
+        database["attempts"].find({}, dict.fromkeys(listing.ATTEMPT_FIELDS, 1)).sort("created_at", -1).limit(_NEWEST)
+    )
+    return Table([*listing.ATTEMPT_COLUMNS], [listing.attempt_row(each, {}) for each in found], frozenset({1, 2, 5}))

@@ -18,13 +18,7 @@ _NICENESS = 10
 
 
 def listen(address: str, port: int) -> socket.socket:
-    """Return a socket that listens on an IPv4 address; port 0 takes a free one.
-
-    Raises
-    ------
-    InputError
-        The port is taken or needs root, or the address is none of this host.
-    """
+    """Return a socket that listens on an IPv4 address, 0 for a free port; raises InputError if it cannot be had."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

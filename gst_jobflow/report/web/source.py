@@ -50,10 +50,8 @@ class Source:
     def reading(self) -> Iterator[Results]:
         """Give the results to a block of queries.
 
-        Raises
-        ------
-        DatabaseError
-            The database does not answer, refuses the account, or is of another version; or the account may write.
+        Raises DatabaseError if the database does not answer, refuses the account, or is of another version, or if the
+        account may write.
         """
         results = self._open()
         try:
