@@ -169,8 +169,8 @@ class FunctionsConfig(StrictModel):
 class LossConfig(StrictModel):
     """Loss: (1 - kappa) * energy error + kappa * force error, per atom, plus penalties on coefficients.
 
-    The penalties on radial functions are small beside the errors, but TensorFlow builds their derivatives for every pair
-    of elements, for the test set, too. Set all three to 0, and a fit starts in half the time.
+    The penalties on radial functions are small beside the errors, but TensorFlow builds their derivatives for every
+    pair of elements, for the test set, too. Set all three to 0, and a fit starts in half the time.
     """
 
     kappa: float = Field(0.4, ge=0, le=1, description="share of the forces in the loss")
