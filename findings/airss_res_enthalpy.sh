@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# A .res file of random structure search (AIRSS) has pressure, volume and enthalpy in its title. ASE 3.29.0 returns that number
-# as potential energy, and pymatgen 2026.10.24 (ResIO) as the energy of its entry. A search at 25 GPa has PV = 3.9 eV/atom in
-# it: energies of a set for training, or of a hull at zero pressure, are wrong by that, and differently for each volume. Neither
-# warns. Seen: -3.2 eV for a cell whose energy is -11.0 eV.
+# A .res file of random structure search (AIRSS) has pressure, volume and enthalpy in its title. ASE 3.29.0 returns that
+# number as potential energy, and pymatgen 2026.10.24 (ResIO) as the energy of its entry. A search at 25 GPa has PV = 3.9
+# eV/atom in it: energies of a set for training, or of a hull at zero pressure, are wrong by that, and differently for each
+# volume. Neither warns. Seen: -3.2 eV for a cell whose energy is -11.0 eV.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

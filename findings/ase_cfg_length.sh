@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# ASE 3.29.0 reads CFG files (AtomEye) without their basic length, the line "A = ...", by which the cell is to be multiplied.
-# "dump ... cfg" of LAMMPS 22 Jul 2025 with unwrapped coordinates (xsu ysu zsu) writes A = 10: coordinates are fractions of a
-# cell ten times as large. From ASE come atoms at a tenth of their distances in the small cell. Its velocities (vx vy vz) are
-# arrays that ASE does not know (0 K). Nothing is said. Seen: 0.42 A between neighbours at 4.24 A.
+# ASE 3.29.0 reads CFG files (AtomEye) without their basic length, the line "A = ...", by which the cell is to be
+# multiplied. "dump ... cfg" of LAMMPS 22 Jul 2025 with unwrapped coordinates (xsu ysu zsu) writes A = 10: coordinates are
+# fractions of a cell ten times as large. From ASE come atoms at a tenth of their distances in the small cell. Its
+# velocities (vx vy vz) are arrays that ASE does not know (0 K). Nothing is said. Seen: 0.42 A between neighbours at 4.24 A.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# ASE 3.29.0: a set for training under names such as REF_energy and REF_forces, which keep ASE from taking them for its own, loses
-# labels in ASE's own files. A trajectory (.traj) keeps what is in info and drops arrays of atoms: energies without forces. A
-# database (.db, .json) drops both. Extended XYZ keeps all. Nothing is said, on writing or on reading.
+# ASE 3.29.0: a set for training under names such as REF_energy and REF_forces, which keep ASE from taking them for its own,
+# loses labels in ASE's own files. A trajectory (.traj) keeps what is in info and drops arrays of atoms: energies without
+# forces. A database (.db, .json) drops both. Extended XYZ keeps all. Nothing is said, on writing or on reading.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# ASE 3.29.0: Atoms.rattle begins with the same random numbers at every call, unless it is told a seed or a generator. A set of
-# rattled copies of a crystal is one structure many times, labels of which agree to the last digit; and a second rattle of the
-# same atoms is the first again: twice the displacement, not the square root of two. MaxwellBoltzmannDistribution draws anew at
-# every call. Seen: five copies, largest difference 0 A.
+# ASE 3.29.0: Atoms.rattle begins with the same random numbers at every call, unless it is told a seed or a generator. A set
+# of rattled copies of a crystal is one structure many times, labels of which agree to the last digit; and a second rattle
+# of the same atoms is the first again: twice the displacement, not the square root of two. MaxwellBoltzmannDistribution
+# draws anew at every call. Seen: five copies, largest difference 0 A.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# dpdata 1.1.0 reads a trajectory of ASE (fmt="ase/traj") with the species of its first frame for all frames. Such a file may
-# hold any structures, and labels are often kept in one. Where the number of atoms agrees, frames with the same elements in
-# another order, and even frames of other elements, come back with positions, forces and energies of their own on the wrong
-# species. Nothing is said. Seen for three frames: "Te Te Sb Ge" and "Sb Sb Te Te" become "Ge Te Te Sb". MultiSystems with
-# fmt="ase/structure" reads the same file right.
+# dpdata 1.1.0 reads a trajectory of ASE (fmt="ase/traj") with the species of its first frame for all frames. Such a file
+# may hold any structures, and labels are often kept in one. Where the number of atoms agrees, frames with the same elements
+# in another order, and even frames of other elements, come back with positions, forces and energies of their own on the
+# wrong species. Nothing is said. Seen for three frames: "Te Te Sb Ge" and "Sb Sb Te Te" become "Ge Te Te Sb". MultiSystems
+# with fmt="ase/structure" reads the same file right.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

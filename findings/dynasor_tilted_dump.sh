@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # dynasor 2.5 with its own reader of LAMMPS dumps (trajectory_format="lammps_internal") takes the bounds of the box around a
-# tilted cell for the cell, and multiplies scaled coordinates ("dump ... atom") by its diagonal. q-points are not those of the
-# crystal, and atoms are moved. Nothing is said. Seen: 16.5 x 15 x 12 A for 12 x 12 x 12 A, and an atom 3.0 A off.
-# With "lammps_mdanalysis" the same files are right.
+# tilted cell for the cell, and multiplies scaled coordinates ("dump ... atom") by its diagonal. q-points are not those of
+# the crystal, and atoms are moved. Nothing is said. Seen: 16.5 x 15 x 12 A for 12 x 12 x 12 A, and an atom 3.0 A off. With
+# "lammps_mdanalysis" the same files are right.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# FireWorks 2.1.4 makes times of texts in a spec that Python's datetime.fromisoformat reads and that have a T, also ones that were
-# names: a run called 20261130T1200 reaches its Firetask as datetime(2026, 11, 30, 12, 0), so that a folder of that name is
-# "2026-11-30 12:00:00", and a text with a zone has one. Since Python 3.11 reads more forms than before, so does FireWorks.
-# Nothing is said. The launchpad is on mongomock 4.3.0, so that no server is needed.
+# FireWorks 2.1.4 makes times of texts in a spec that Python's datetime.fromisoformat reads and that have a T, also ones
+# that were names: a run called 20261130T1200 reaches its Firetask as datetime(2026, 11, 30, 12, 0), so that a folder of
+# that name is "2026-11-30 12:00:00", and a text with a zone has one. Since Python 3.11 reads more forms than before, so
+# does FireWorks. Nothing is said. The launchpad is on mongomock 4.3.0, so that no server is needed.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

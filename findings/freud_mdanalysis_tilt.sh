@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# freud 3.4.0 takes a Timestep of MDAnalysis 2.11.0 as a system. It hands the matrix of cell vectors, which are rows in MDAnalysis,
-# to a box that takes columns: a tilted cell becomes another one of the same volume, and neighbours across its faces are others.
-# Nothing is said; with an orthogonal cell all is right. Seen for perfect rock-salt GeTe in 6 x 6 x 6 primitive cells: contacts of
-# 1.5 A where the bond is 3.0 A, and 72 % of the atoms without their six neighbours.
+# freud 3.4.0 takes a Timestep of MDAnalysis 2.11.0 as a system. It hands the matrix of cell vectors, which are rows in
+# MDAnalysis, to a box that takes columns: a tilted cell becomes another one of the same volume, and neighbours across its
+# faces are others. Nothing is said; with an orthogonal cell all is right. Seen for perfect rock-salt GeTe in 6 x 6 x 6
+# primitive cells: contacts of 1.5 A where the bond is 3.0 A, and 72 % of the atoms without their six neighbours.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

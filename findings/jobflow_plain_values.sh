@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # jobflow 0.4.0: what is given to a job reaches it as it is under run_locally, and as plain JSON through FireWorks 2.1.4.
 # Keys of a dictionary become texts: {1: "Te"} has no 1 any more, so that masses.get(1, 1.0) is silently 1.0, and a pair of
-# elements becomes the text "('Ge', 'Te')". Arrays become lists: 2 * x has twice as many numbers, not twice as large ones. Times lose
-# their zone, or become texts. Nothing is said. The workflow is built by flow_to_workflow and read again as from the launchpad; no database
-# is needed to see it.
+# elements becomes the text "('Ge', 'Te')". Arrays become lists: 2 * x has twice as many numbers, not twice as large ones.
+# Nothing is said. The workflow is built by flow_to_workflow and read again as from the launchpad; no database is needed
+# to see it.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -47,7 +47,7 @@ def through_fireworks(make, value):
     document = bson.decode(bson.encode({"workflow": flow_to_workflow(Flow([make(value)])).to_dict()}))["workflow"]
     stored = Workflow.from_dict(document).fws[0].tasks[0]["job"]
     read = MontyDecoder().process_decoded(stored) if isinstance(stored, dict) else stored
-    return read.function.__wrapped__(*read.function_args) if hasattr(read.function, "__wrapped__") else read.function(*read.function_args)
+    return getattr(read.function, "__wrapped__", read.function)(*read.function_args)
 
 
 CASES = {

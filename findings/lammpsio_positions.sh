@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# lammpsio 0.9.0 knows the columns x, y, z of a LAMMPS dump. One with scaled or unwrapped coordinates (xs or xu), which "dump ...
-# atom" writes unless told otherwise, is read without an error: all atoms lie at the origin. Only has_position(), asked before
-# the positions, says that there are none; asked afterwards it says that there are. Velocities and types of the same lines
-# are right.
+# lammpsio 0.9.0 knows the columns x, y, z of a LAMMPS dump. One with scaled or unwrapped coordinates (xs or xu), which
+# "dump ... atom" writes unless told otherwise, is read without an error: all atoms lie at the origin. Only has_position(),
+# asked before the positions, says that there are none; asked afterwards it says that there are. Velocities and types of the
+# same lines are right.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -56,7 +56,8 @@ for place, frame in enumerate(frames):
     shares.append([unlike(frame, np.array(frame.get_chemical_symbols())), unlike(frame, np.array(universe.atoms.elements))])
     jumps.append(find_mic(system["coords"][place] - frames[0].positions, frame.cell)[1].max())
 for place, (true, theirs) in enumerate(shares):
-    print(f"frame {place}: {true:.0%} unlike neighbours, by MDAnalysis {theirs:.0%}; largest displacement by dpdata {jumps[place]:.2f} A")
+    print(f"frame {place}: {true:.0%} unlike neighbours, by MDAnalysis {theirs:.0%}")
+    print(f"  largest displacement by dpdata: {jumps[place]:.2f} A")
 assert shares[0][0] == shares[0][1] and shares[1][0] > shares[0][0] + 0.05, "the run did not order the atoms"
 assert shares[1][1] == shares[0][1], "MDAnalysis reads the types of every frame"
 assert jumps[0] < 1e-6 and jumps[1] > 3, "dpdata keeps the atoms"

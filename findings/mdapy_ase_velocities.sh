@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# mdapy 1.0.9 and ASE 3.29.0: to_ase hands the velocities of a LAMMPS or GPUMD file over as numbers, and ASE takes them in its own
-# units, 98 A/ps: a melt of 300 K is one of 2.9 million K. The way back, System(ase_atom=...), drops velocities. Neither
-# is said.
+# mdapy 1.0.9 and ASE 3.29.0: to_ase hands the velocities of a LAMMPS or GPUMD file over as numbers, and ASE takes them in
+# its own units, 98 A/ps: a melt of 300 K is one of 2.9 million K. The way back, System(ase_atom=...), drops velocities.
+# Neither is said.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # phonopy 4.10.0 takes columns 6 to 8 of a LAMMPS dump for the forces, whatever its ITEM: ATOMS line says after "id type". A
 # dump with a column of elements gives z, fx, fy; one with velocities before the forces gives the velocities. Both are valid
-# dumps, named columns and all, and both are read without a word: wrong force constants. Seen: (0, 0.1, 0.2) and (5, 6, 7) for
-# a force of (0.1, 0.2, 0.3) eV/A. ASE 3.29.0 goes by the names.
+# dumps, named columns and all, and both are read without a word: wrong force constants. Seen: (0, 0.1, 0.2) and (5, 6, 7)
+# for a force of (0.1, 0.2, 0.3) eV/A. ASE 3.29.0 goes by the names.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

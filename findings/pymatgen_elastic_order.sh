@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# pymatgen 2026.10.24: Outcar.read_elastic_tensor returns the 6 x 6 table as VASP prints it, with shears in the order XY YZ ZX.
-# ElasticTensor.from_voigt of the same library takes them as yz, xz, xy. In a cubic crystal nobody sees it. In a trigonal one,
-# such as Sb2Te3, C44 (layers that slide) and C66 (within a layer) change places, and C14 is zero; averages stay right. Nothing is
-# said. Seen: C44 = 19, C66 = 25, C14 = 0 GPa for 25, 19 and -10 GPa.
+# pymatgen 2026.10.24: Outcar.read_elastic_tensor returns the 6 x 6 table as VASP prints it, with shears in the order XY YZ
+# ZX. ElasticTensor.from_voigt of the same library takes them as yz, xz, xy. In a cubic crystal nobody sees it. In a
+# trigonal one, such as Sb2Te3, C44 (layers that slide) and C66 (within a layer) change places, and C14 is zero; averages
+# stay right. Nothing is said. Seen: C44 = 19, C66 = 25, C14 = 0 GPa for 25, 19 and -10 GPa.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

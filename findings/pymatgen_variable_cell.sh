@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # pymatgen 2026.10.24 keeps one cell for a whole trajectory unless told otherwise: Trajectory.from_structures and from_file
 # have constant_lattice=True, also for an XDATCAR that repeats its cell before each frame, as VASP writes it at constant
-# pressure. Xdatcar reads all cells, and its write_file writes the first only. Density and distances of later frames are those
-# in the first cell. Nothing is said. Seen for cells of 6.0, 6.3 and 6.6 A: 6.0 A three times. ASE 3.29.0 reads all three.
+# pressure. Xdatcar reads all cells, and its write_file writes the first only. Density and distances of later frames are
+# those in the first cell. Nothing is said. Seen for cells of 6.0, 6.3 and 6.6 A: 6.0 A three times. ASE 3.29.0 reads all
+# three.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

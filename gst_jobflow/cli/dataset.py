@@ -83,8 +83,8 @@ class SpecOptions:
     )
     random_fraction: float | None = option("Share of hard_sphere and rss structures to keep in train; default 1.")
     iteration: int | None = option("Iteration of the training protocol.", min=0)
-    parent: str | None = option("Dataset that this one continues: what it trained on is not tested.")
-    test_set: str | None = option("Dataset whose test set this one takes instead of drawing one.")
+    parent: str | None = option("Dataset, by id or name, that this one continues: what it trained on is not tested.")
+    test_set: str | None = option("Dataset, by id or name, whose test set this one takes instead of drawing one.")
     config: Path | None = option("YAML file with these fields, as --show-config prints.")
 
     def spec(self, results: Callable[[], Results]) -> DatasetSpec:

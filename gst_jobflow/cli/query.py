@@ -104,8 +104,16 @@ def command(
         _write_frames(results, query, output)
     else:
         _write_documents(query.documents(results.database), chosen, COLUMNS[collection], form, output)
-        if form == "table" and limit and (total := query.count(results.database, at_most=_COUNTED + 1)) > limit:
-            say(f"{limit} of {total if total <= _COUNTED else f'more than {_COUNTED:,}'}; --limit 0 shows all")
+        if form == "table" and limit:
+            _say_what_is_not_shown(query.count(results.database, at_most=_COUNTED + 1), limit, options.where or [])
+
+
+def _say_what_is_not_shown(total: int, limit: int, conditions: list[str]) -> None:
+    by_id = [each for text in conditions for each in text.split() if "_id=" in each]
+    if total > limit:
+        say(f"{limit} of {total if total <= _COUNTED else f'more than {_COUNTED:,}'}; --limit 0 shows all")
+    elif not total and by_id:
+        say(f"nothing has {', '.join(by_id)}: the field holds whole ids, no names; gst show NAME prints an id")
 
 
 def _names(text: str | None) -> list[str]:

@@ -38,10 +38,13 @@ class DatasetSpec(StrictModel):
     )
     random_fraction: float = Field(1.0, ge=0, le=1, description="Share of hard_sphere and rss structures in train")
     iteration: int = Field(0, ge=0, description="Iteration of the training protocol")
-    parent_id: str | None = Field(None, description="Dataset that this one continues; groups keep their side")
+    parent_id: str | None = Field(
+        None, description="Dataset (id; in a file also its name) that this one continues; groups keep their side"
+    )
     test_dataset_id: str | None = Field(
         None,
-        description="Dataset whose test set this one takes instead of drawing one; its train set is not used",
+        description="Dataset (id; in a file also its name) whose test set this one takes instead of drawing one; its "
+        "train set is not used",
     )
 
     @field_validator("config_type_weights")

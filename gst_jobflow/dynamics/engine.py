@@ -39,7 +39,7 @@ _FIX = (
     "and put its lmp on PATH or name it as lammps.command in gst.yaml"
 )
 
-_COMMAND_FIX = "correct lammps.command in gst.yaml, or leave it out and " + _FIX
+_COMMAND_FIX = "correct lammps.command in gst.yaml, or leave it out; scripts/install_lammps_pace installs an lmp"
 
 
 @dataclass(frozen=True)

@@ -34,13 +34,15 @@ def check_machine(flow: Flow | Job, project: Project, elements: Collection[str] 
     """
     if has_queue(project.settings.profile):
         return
-    jobs = jobs_of(flow)
-    if runs := [job for job in jobs if category_of(job) == "md"]:
+    jobs, settings = jobs_of(flow), project.settings
+    runs, fits = ([job for job in jobs if category_of(job) == category] for category in ("md", "fits"))
+    # a fit without LAMMPS goes unchecked, but that of the settings must not do so by mistake
+    if runs or (fits and settings.lammps.command):
         # other jobs give each run a core, and no GPU
         in_parallel = any(isinstance(declared_work(job), RunWork | OperationWork | ScalingWork) for job in runs)
-        lammps_engine(project.settings, None if in_parallel else 1)
-    if any(category_of(job) == "fits" and not getattr(job.maker, "plugin", "") for job in jobs):
-        pacemaker_runner(project.settings)
+        lammps_engine(settings, None if in_parallel else 1)
+    if any(not getattr(job.maker, "plugin", "") for job in fits):
+        pacemaker_runner(settings)
     backends = [getattr(job.maker, "backend", None) for job in jobs]
     for backend in {id(each): each for each in backends if isinstance(each, BackendModel)}.values():
         backend.check_machine(elements)

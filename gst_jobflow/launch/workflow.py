@@ -12,6 +12,7 @@ from jobflow import Flow, Job
 
 from gst_jobflow.base.atomic import write_text
 from gst_jobflow.base.errors import InputError
+from gst_jobflow.base.resources import jobs_of
 from gst_jobflow.base.settings import Project
 from gst_jobflow.launch.firetask import record_all
 from gst_jobflow.store.connect import launchpad
@@ -24,17 +25,32 @@ def to_workflow(flow: Flow | Job, project: Project, metadata: dict[str, Any] | N
     """Convert a flow to a workflow whose specs hold no store or password; InputError beyond `MAX_FIREWORKS` jobs."""
     from jobflow.managers.fireworks import flow_to_workflow
 
+    check_size(flow)
     with warnings.catch_warnings():
         # independent jobs need no order
         warnings.filterwarnings("ignore", message="Some jobs are not connected")
         workflow = flow_to_workflow(flow, metadata={"gst_project": project.root.name, **(metadata or {})})
-    if len(workflow.fws) > MAX_FIREWORKS:
-        raise InputError(
-            f"{flow.name} has {len(workflow.fws)} jobs; at most {MAX_FIREWORKS} are allowed",
-            "put more work into each job, for example with a larger --chunk",
-        )
     record_all(workflow, project.root)
     return workflow
+
+
+def check_size(flow: Flow | Job) -> None:
+    """Refuse a flow of more than `MAX_FIREWORKS` jobs."""
+    if (number := len(jobs_of(flow))) > MAX_FIREWORKS:
+        raise InputError(
+            f"{flow.name} has {number} jobs; at most {MAX_FIREWORKS} are allowed",
+            "put more work into each job, for example with a larger --chunk, or submit it in parts",
+        )
+
+
+def check_target(target: Path) -> None:
+    """Refuse a file that a workflow cannot be written to."""
+    if target.suffix not in (".yaml", ".json"):
+        raise InputError(f"{target} does not end with .yaml or .json", "name a file that does")
+    if not target.parent.is_dir():
+        raise InputError(f"there is no folder {target.parent}", "make it, or name another file")
+    if target.exists():
+        raise InputError(f"{target} exists", "remove it, or name another file")
 
 
 def submit(
@@ -56,11 +72,6 @@ def submit(
 
 def write_workflow(flow: Flow | Job, project: Project, target: Path) -> None:
     """Write the workflow of a flow into a new .yaml or .json file that `lpad add` submits; InputError for others."""
-    if target.suffix not in (".yaml", ".json"):
-        raise InputError(f"{target} is neither YAML nor JSON", "name a file that ends with .yaml or .json")
-    if not target.parent.is_dir():
-        raise InputError(f"there is no folder {target.parent}", "make it, or name another file")
-    if target.exists():
-        raise InputError(f"{target} exists", "remove it, or name another file")
+    check_target(target)
     workflow = to_workflow(flow, project)
     write_text(target, workflow.to_format(f_format=target.suffix[1:]))

@@ -40,6 +40,9 @@ def test_formats_hold_the_same_documents(project: Project, tmp_path: Path) -> No
     assert json.loads(gst(*query, *few, "--json").stdout)[0]["dmin"] == 3.2 - 0.029
     table = gst(*query, "structures")
     assert len(table.stdout.splitlines()) == 22 and "20 of 30" in table.stderr
+    named = gst(*query, "potentials", "-w", "dataset_id=first converged=true")
+    assert "dataset_id=first: the field holds whole ids, no names" in named.stderr and "converged" not in named.stderr
+    assert "whole ids" not in gst(*query, "labels", "-w", f"structure_id={number_id(29)}").stderr
     done = gst(*query, "labels", "-f", "extxyz", "--sort", "structure_id", "-o", str(tmp_path / "labels.xyz"))
     assert "27 frames; left out: 3 labels that did not converge" in done.stderr
     images = read(tmp_path / "labels.xyz", ":")

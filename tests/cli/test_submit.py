@@ -17,6 +17,7 @@ from gst_jobflow.cli.main import app
 from gst_jobflow.documents import ArtifactRef, Dataset, Potential
 from gst_jobflow.documents.potential import PotentialArtifacts
 from gst_jobflow.labelling.choose import backend_of
+from gst_jobflow.launch import workflow
 from gst_jobflow.store import Results
 from gst_jobflow.store.atoms import structure_document
 from gst_jobflow.store.connect import connect
@@ -130,9 +131,14 @@ def test_dynamics_for_a_queue_need_no_lammps_here(project: Project, potential: N
 def test_fits_need_pacemaker_where_they_run(project: Project, monkeypatch: Any, tmp_path: Path) -> None:
     dataset = teacher_dataset(Results.open(project))
     monkeypatch.setenv("GST_PACEMAKER__BIN_DIR", str(tmp_path))
-    for words in (("fit", dataset.id), ("hyperopt", dataset.id, "--preset", "xpot-gst")):
+    search = ("hyperopt", dataset.id, "--preset", "xpot-gst")
+    for words in (("fit", dataset.id), search):
         refused = CliRunner().invoke(app, ["-p", str(project.root), "submit", *words]).exception
         assert isinstance(refused, MissingProgramError) and "pacemaker.bin_dir" in refused.fix
+    # without LAMMPS the fit would be stored unchecked
+    words = ("--set", "lammps.command=lpm", "submit", "fit", dataset.id)
+    refused = CliRunner().invoke(app, ["-p", str(project.root), *words]).exception
+    assert isinstance(refused, MissingProgramError) and "lammps.command" in refused.fix
     assert fireworks(project) == connect(project)["studies"].count_documents({}) == 0
 
 
@@ -268,5 +274,23 @@ def test_a_workflow_is_written_for_lpad_instead_of_submitted(project: Project, t
     assert inputs[0] == inputs[1] != []
     with pytest.raises(InputError, match="exists"):
         gst(project, "submit", "--to", str(target), *words)
-    with pytest.raises(InputError, match="neither YAML nor JSON"):
+    with pytest.raises(InputError, match="does not end with"):
         gst(project, "submit", "--to", str(tmp_path / "x.txt"), *words)
+
+
+def test_what_cannot_be_submitted_stores_no_study_and_no_dataset(
+    project: Project, tmp_path: Path, monkeypatch: Any
+) -> None:
+    dataset = teacher_dataset(Results.open(project))
+    there = tmp_path / "there.yaml"
+    there.touch()
+    search, shares = ("hyperopt", dataset.id, "--preset", "xpot-gst"), ("ablation", dataset.id, "--share", "random=1,0")
+    for words in (search, (*shares, "--random-types", "rss")):
+        with pytest.raises(InputError, match="exists"):
+            gst(project, "submit", "--to", str(there), *words)
+    monkeypatch.setattr(workflow, "MAX_FIREWORKS", 5)
+    with pytest.raises(InputError, match="at most 5 are allowed"):
+        gst(project, "submit", *search)
+    database = connect(project)
+    assert database["datasets"].count_documents({}) == 1
+    assert fireworks(project) == database["studies"].count_documents({}) == 0

@@ -22,7 +22,7 @@ from gst_jobflow.store.lookup import get_located
 
 
 def command(
-    dataset_id: str = argument("Id of the dataset, or its beginning.", default=...),
+    dataset_id: str = argument("Id or name of the dataset.", default=...),
     vary: list[str] | None = option("A field and its values, e.g. embedding.n_densities=1,2,3 (repeatable)."),
     share: str | None = option(
         "Shares of the random training structures, e.g. random=1,0.5,0.25,0: nested, one test set."

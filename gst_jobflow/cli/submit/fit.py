@@ -28,7 +28,7 @@ class AceOptions:
 
     preset: str | None = option("gst-ace-24 (size of the paper's), small or linear; default: the parent's, else small.")
     solver: str | None = option("pacemaker, or linear: P = 1 in seconds.")
-    parent: str | None = option("Id of a potential to start from.")
+    parent: str | None = option("Id or name of a potential to start from.")
     first_guess: bool = flag("Fit a linear potential first, and start from it.", "--first-guess")
     upfit: float | None = option(
         "Afterwards, upfit with force weight KAPPA; with --parent, run only the upfit.", metavar="KAPPA"
@@ -49,7 +49,7 @@ class AceOptions:
 
 @with_options(AceOptions, "ace")
 def command(
-    dataset_id: str | None = argument("Id of the dataset, or its beginning."),
+    dataset_id: str | None = argument("Id or name of the dataset."),
     name: str = option("Name of the potential.", default="potential"),
     config: ConfigFile = None,
     option: FitOption = None,

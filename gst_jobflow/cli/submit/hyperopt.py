@@ -51,13 +51,13 @@ class SearchOptions:
 
 @with_options(SearchOptions, "asked")
 def command(
-    dataset_id: str | None = argument("Id of a dataset with a test set."),
+    dataset_id: str | None = argument("Id or name of a dataset with a test set."),
     preset: str | None = option("xpot-gst: four fields, 32 fits of which 8 explore."),
     space: Path | None = option("YAML file: fields with low, high, scale or choices."),
     fit: str = option("Preset of the fits: gst-ace-24, small or linear.", default="gst-ace-24"),
     config: Path | None = option("YAML file with fields that replace the preset's."),
     asked: SearchOptions = SearchOptions(),
-    resume: str | None = option("Id of a search to continue; --fits may be larger."),
+    resume: str | None = option("Id or name of a search to continue; --fits may be larger."),
     name: str = option("Name of the search; its potentials are NAME 1, NAME 2, ….", default="search"),
     estimate: Estimate = False,
     yes: Yes = False,

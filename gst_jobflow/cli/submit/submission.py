@@ -11,7 +11,7 @@ from jobflow import Flow, Job
 from gst_jobflow.base.resources import request_by_category
 from gst_jobflow.base.settings import Project
 from gst_jobflow.cli.common import global_options, print_table, say
-from gst_jobflow.launch.workflow import submit, write_workflow
+from gst_jobflow.launch.workflow import check_size, check_target, submit, write_workflow
 from gst_jobflow.store.work import ExpectedCost
 
 Estimate = Annotated[bool, typer.Option("--estimate", help="Estimate the cost and submit nothing.")]
@@ -58,7 +58,10 @@ def submit_flow(
 
 
 def check_flow(flow: Flow | Job, project: Project, *, show: bool, yes: bool, elements: Collection[str] = ()) -> None:
-    """Print the cost of a flow if asked for, else check programs, and budget unless `yes`; raises as `submit_flow`."""
+    """Print the cost of a flow if asked for, else check size, `--to` and programs; raises as `submit_flow`.
+
+    It checks the budget unless `yes`. Call it before anything is stored.
+    """
     request_by_category(flow, global_options().resources)
     budget = project.settings.launch.budget_core_hours
     if show or (budget is not None and not yes):
@@ -72,10 +75,17 @@ def check_flow(flow: Flow | Job, project: Project, *, show: bool, yes: bool, ele
     if not show:
         from gst_jobflow.flows.machine import check_machine
 
+        check_size(flow)
+        if (target := global_options().workflow_file) is not None:
+            check_target(target)
         check_machine(flow, project, elements)
 
 
 def _show(costs: list[ExpectedCost]) -> None:
+    if not costs:
+        say("no fits, labels or dynamics: there is no estimate")
+        return
+
     def number(value: float | None) -> str:
         return "unknown" if value is None else f"{value:,.3g}"
 
