@@ -6,6 +6,8 @@ the Python that has pacemaker's package; imports nothing of this project.
 
 from __future__ import annotations
 
+import logging
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -28,6 +30,11 @@ def main(program: str, *arguments: str) -> None:
     BBasisConfiguration.save = save
     sys.argv = [program, *arguments]
     runpy.run_path(program, run_name="__main__")
+    # everything is written; to take TensorFlow's graphs apart would cost seconds
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -141,7 +141,9 @@ class Share:
         for file in self.files:
             for number, chunk in enumerate(_chunks(file)):
                 if number % self.of == self.number:
-                    yield [self.builder.outcome(record) for record in self._records(file, chunk)]
+                    # a chunk step by step: programs that take turns at each record push each other out of the caches
+                    records = list(self._records(file, chunk))
+                    yield [self.builder.outcome(record) for record in records]
             yield None
 
     def _records(self, file: Path, chunk: list[tuple[int, bytes | Record, int]]) -> Iterator[Record]:

@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -59,18 +60,17 @@ def recorded(
 
 
 def _begin(results: Results, job_uuid: str, job_name: str, fw_id: int | None, worker: str, number: int) -> Attempt:
-    process = psutil.Process()
-    started = now()
+    pid, started = os.getpid(), now()
     attempt = Attempt(
-        id=derive_id("attempt", job_uuid, socket.gethostname(), process.pid, started.isoformat()),
+        id=derive_id("attempt", job_uuid, socket.gethostname(), pid, started.isoformat()),
         job_uuid=job_uuid,
         job_name=job_name,
         fw_id=fw_id,
         number=number,
         state="running",
         host=socket.gethostname(),
-        pid=process.pid,
-        process_started=process.create_time(),
+        pid=pid,
+        process_started=_process_started(pid),
         slurm_job_id=os.environ.get("SLURM_JOB_ID"),
         worker=worker,
         directory=str(Path.cwd()),
@@ -79,6 +79,11 @@ def _begin(results: Results, job_uuid: str, job_name: str, fw_id: int | None, wo
     )
     results.add(attempt, durable=False)
     return attempt
+
+
+@lru_cache(maxsize=1)
+def _process_started(pid: int) -> float:
+    return psutil.Process(pid).create_time()
 
 
 def _end(results: Results, attempt: Attempt, values: dict[str, Any]) -> None:

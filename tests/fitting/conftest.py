@@ -17,6 +17,7 @@ from gst_jobflow.fitting.config import (
     EmbeddingConfig,
     FitConfig,
     FunctionsConfig,
+    LossConfig,
     OptimizerConfig,
     RadialConfig,
 )
@@ -50,6 +51,7 @@ def tiny_config(n_densities: int, maxiter: int, elements: tuple[str, ...] = ("Sb
         embedding=EmbeddingConfig(n_densities=n_densities),
         radial=RadialConfig(rcut_A=5.0),
         functions=FunctionsConfig(number_of_functions_per_element=10, nradmax_by_orders=(4, 2), lmax_by_orders=(0, 1)),
+        loss=LossConfig(w0_rad=0, w1_rad=0, w2_rad=0),
         optimizer=OptimizerConfig(maxiter=maxiter),
         backend=BackendConfig(batch_size=100, display_step=4, gpu=None),
     )
@@ -68,7 +70,7 @@ class TinyFit:
 
 @pytest.fixture(scope="session")
 def tiny_fit(tmp_path_factory) -> TinyFit:
-    """Run pacemaker once: P = 3, 20 functions, 8 iterations."""
+    """Run pacemaker once: P = 3, 20 functions, 8 iterations, with the penalties on radial functions."""
     # looked for, not imported: TensorFlow would stay in this process
     if importlib.util.find_spec("tensorpotential") is None:
         pytest.skip("pacemaker's tensorpot evaluator is not installed")
@@ -76,7 +78,7 @@ def tiny_fit(tmp_path_factory) -> TinyFit:
     from gst_jobflow.fitting.run import run_fit
 
     directory = tmp_path_factory.mktemp("fit")
-    config = tiny_config(n_densities=3, maxiter=8)
+    config = tiny_config(n_densities=3, maxiter=8).model_copy(update={"loss": LossConfig()})
     train, test = labelled_by_teacher(20, seed=1), labelled_by_teacher(6, seed=2)
     files = run_fit(PacemakerRunner.discover(), config, train, test, ATOM_ENERGY_EV, directory)
     return TinyFit(directory, config, train, test, files)
