@@ -43,7 +43,7 @@ def check_size(flow: Flow | Job) -> None:
         )
 
 
-def check_target(target: Path) -> None:
+def check_workflow_file(target: Path) -> None:
     """Refuse a file that a workflow cannot be written to."""
     if target.suffix not in (".yaml", ".json"):
         raise InputError(f"{target} does not end with .yaml or .json", "name a file that does")
@@ -72,6 +72,6 @@ def submit(
 
 def write_workflow(flow: Flow | Job, project: Project, target: Path) -> None:
     """Write the workflow of a flow into a new .yaml or .json file that `lpad add` submits; InputError for others."""
-    check_target(target)
+    check_workflow_file(target)
     workflow = to_workflow(flow, project)
     write_text(target, workflow.to_format(f_format=target.suffix[1:]))

@@ -11,7 +11,7 @@ from jobflow import Flow, Job
 from gst_jobflow.base.resources import request_by_category
 from gst_jobflow.base.settings import Project
 from gst_jobflow.cli.common import global_options, print_table, say
-from gst_jobflow.launch.workflow import check_size, check_target, submit, write_workflow
+from gst_jobflow.launch.workflow import check_size, check_workflow_file, submit, write_workflow
 from gst_jobflow.store.work import ExpectedCost
 
 Estimate = Annotated[bool, typer.Option("--estimate", help="Estimate the cost and submit nothing.")]
@@ -77,7 +77,7 @@ def check_flow(flow: Flow | Job, project: Project, *, show: bool, yes: bool, ele
 
         check_size(flow)
         if (target := global_options().workflow_file) is not None:
-            check_target(target)
+            check_workflow_file(target)
         check_machine(flow, project, elements)
 
 
