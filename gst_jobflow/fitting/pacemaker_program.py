@@ -29,7 +29,11 @@ def main(program: str, *arguments: str) -> None:
 
     BBasisConfiguration.save = save
     sys.argv = [program, *arguments]
-    runpy.run_path(program, run_name="__main__")
+    try:
+        runpy.run_path(program, run_name="__main__")
+    except SystemExit as ended:
+        if ended.code:
+            raise
     # everything is written; to take TensorFlow's graphs apart would cost seconds
     logging.shutdown()
     sys.stdout.flush()

@@ -178,6 +178,20 @@ def imports(arms: Sequence[Arm], file: Path, n: int) -> Iterator[Row]:
         yield Row(f"{what}, memory", ours.peak_MB, "MB", limit=400)
 
 
+def growth(arm: Arm, folder: Path, n: int) -> Iterator[Row]:
+    """A file of labelled structures, and another one of ten times as many."""
+    rates = []
+    for number in (n, 10 * n):
+        file = folder / f"{number}.extxyz"
+        write_synthetic(file, number, seed=number)
+        what = f"import of {number:,} other structures"
+        arm.measure(what, "gst", "structures", "import", str(file), "--method-name", "synthetic", watch=True)
+        file.unlink()
+        rates.append(number / _median(arm, what).wall_s)
+    yield Row(f"{what}, a second", rates[1], "1/s", f"those of {n:,}", rates[0], 0.8 * rates[0], better="higher")
+    yield Row(f"{what}, memory", _median(arm, what).peak_MB, "MB", limit=400)
+
+
 def packed(arms: Sequence[Arm], n: int) -> Iterator[Row]:
     """Trivial labels in one job, each with its document and its line on disk: the time above that of a job of one."""
     what, one = f"packed task, {n:,} labels in one job", "job of one label"
@@ -266,6 +280,7 @@ def measure(folder: Path, size: str, parts: Sequence[str], other: Path | None, n
         "packing": lambda: packed(arms, tasks),
         "import": lambda: imports(arms, bulk, structures),
         "export": lambda: export(arms),
+        "growth": lambda: growth(arms[0], folder, structures),
     }
     try:
         for arm in arms:
@@ -279,7 +294,7 @@ def measure(folder: Path, size: str, parts: Sequence[str], other: Path | None, n
                 arm.run("gst", "db", "down")
 
 
-PARTS = ("start", "commands", "packing", "import", "export")
+PARTS = ("start", "commands", "packing", "import", "export", "growth")
 
 
 def main() -> None:
@@ -288,7 +303,10 @@ def main() -> None:
     parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="another checkout, with its .venv")
     parser.add_argument("--size", choices=SIZES, default="small")
     parser.add_argument(
-        "--part", choices=PARTS, action="append", help="only this one (repeatable); export needs import"
+        "--part",
+        choices=PARTS,
+        action="append",
+        help="only this one (repeatable); export needs import; growth, minutes and 8 GB, if asked for",
     )
     parser.add_argument("--structures", type=int, help="of the import, and tasks of the packing, instead of --size")
     parser.add_argument("--folder", type=Path, help="where the scratch folder is made")
@@ -301,7 +319,7 @@ def main() -> None:
     try:
         with result_on_stdout(options.json) as show:
             about = machine()
-            made = measure(folder, options.size, options.part or PARTS, options.against, options.structures)
+            made = measure(folder, options.size, options.part or PARTS[:-1], options.against, options.structures)
             rows = [row.as_dict() for row in made]
             show({"machine": about, "versions": versions(packages), "rows": rows})
     finally:
