@@ -170,8 +170,8 @@ def _go_on(project: Project, results: Results, study: Study, fw_ids: list[int], 
 class GrowingPage:
     """The page of a study while its jobs run; the last job writes it once more, at the same place."""
 
-    SHARE = 0.1
-    """Of the time that goes into the page; workers need the cores."""
+    SHARE = 0.03
+    """Of the time that goes into the page; meanwhile LAMMPS, whose ranks wait for each other, stands still."""
 
     def __init__(self, results: Results, study_id: str, target: Path) -> None:
         self.results, self.study_id, self.target = results, study_id, target
