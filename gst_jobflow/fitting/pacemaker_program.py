@@ -1,7 +1,8 @@
 """Run pacemaker so that its potentials are replaced in one step: `python pacemaker_program.py PACEMAKER ARGUMENT ...`.
 
-pacemaker overwrites its interim potential at each iteration, and a kill meanwhile would lose all iterations. Runs in
-the Python that has pacemaker's package; imports nothing of this project.
+pacemaker overwrites its interim potential at each iteration, and a kill meanwhile would lose all iterations. The
+process ends as soon as all is written. Runs in the Python that has pacemaker's package; imports nothing of this
+project.
 """
 
 from __future__ import annotations

@@ -113,9 +113,10 @@ def _each(
     for listed in found:
         # jobs start and end while many are cancelled
         firework = pad.fireworks.find_one({"fw_id": listed["fw_id"]}, fields) or listed
-        if (known := firework["state"]) in states or fw_ids is not None:
-            what = change(results, pad, firework) if known in states else f"unchanged: it is {known}"
-            changed.append(ChangedJob(firework["fw_id"], firework["name"], what))
+        if firework["state"] in states:
+            changed.append(ChangedJob(firework["fw_id"], firework["name"], change(results, pad, firework)))
+        elif fw_ids is not None:
+            changed.append(ChangedJob(firework["fw_id"], firework["name"], f"unchanged: it is {firework['state']}"))
     return changed
 
 

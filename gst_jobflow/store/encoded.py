@@ -105,4 +105,5 @@ class EncodedLabel(_Encoded):
     @staticmethod
     def _are_sound(values: dict[str, Any]) -> bool:
         # of finite numbers that are this large the model judges
-        return math.isfinite(values["energy_eV"] + values["max_force_eV_A"] + sum(values["stress_eV_A3"] or ()))
+        energies_eV = values["energy_eV"] + values["energy_per_atom_eV"]
+        return math.isfinite(energies_eV + values["max_force_eV_A"] + sum(values["stress_eV_A3"] or ()))
